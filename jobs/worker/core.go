@@ -1,0 +1,629 @@
+// Package worker claims tasks, keeps their leases, runs their purges side by
+// side and stops in order.
+//
+// [Core] is all that is decided: a single-threaded stepper without I/O, clock or
+// goroutine, which a seeded simulation can drive as well. [Worker] is the thin
+// shell that does its effects.
+package worker
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/budget"
+	"github.com/imagepurge/imagepurge/jobs/clearance"
+	"github.com/imagepurge/imagepurge/jobs/purge"
+)
+
+// Timing of a worker that no setting changes.
+const (
+	pollEvery  = time.Second      // between claims that brought less than was asked for
+	retryEvery = 2 * time.Second  // between claims while the database fails
+	maxInHand  = 512              // tasks leased by one process
+	claimAhead = time.Second      // of slots, for which tasks are in hand besides those under way
+	outageAt   = 20               // transient faults on different customers, with no success between
+	firstGuess = time.Second / 2  // latency of a call, before one was seen
+	idleWait   = 10 * time.Second // the longest a worker with nothing to do sleeps
+)
+
+// Config is what a core keeps to.
+type Config struct {
+	Claim  purge.Claim // template; the core fills in Limit, Only and Probe
+	Purge  purge.Config
+	Budget budget.Config
+	// Once: end as soon as no task can proceed any more.
+	Once bool
+	// Limit is how many tasks are begun, at most; 0: any number.
+	Limit int
+}
+
+// Event is something that has happened.
+type Event interface{ event() }
+
+// The events.
+type (
+	// Started begins the work.
+	Started struct{}
+	// Tick: the time that [WakeAt] named has come.
+	Tick struct{}
+	// ClaimEnded brings claimed tasks, or the error that hindered it.
+	ClaimEnded struct {
+		Records []purge.Record
+		Err     error
+	}
+	// Surveyed brings the outlook that was asked for.
+	Surveyed struct {
+		Outlook purge.Outlook
+		Err     error
+	}
+	// Renewed brings the tasks whose lease stands, of those that were asked for.
+	Renewed struct {
+		Asked []purge.Lease
+		Kept  []jobs.TaskID
+		Err   error
+	}
+	// WriteEnded brings what became of a write. Err is set where nobody knows.
+	WriteEnded struct {
+		Task   jobs.TaskID
+		Epoch  int64
+		Result purge.Result
+		Err    error
+	}
+	// CallEnded brings an answer.
+	CallEnded struct {
+		Task   jobs.TaskID
+		Epoch  int64
+		Kind   jobs.Kind
+		Answer jobs.Answer
+	}
+	// StopAsked: no new claims and no new intents; give everything back.
+	StopAsked struct{}
+)
+
+func (Started) event()    {}
+func (Tick) event()       {}
+func (ClaimEnded) event() {}
+func (Surveyed) event()   {}
+func (Renewed) event()    {}
+func (WriteEnded) event() {}
+func (CallEnded) event()  {}
+func (StopAsked) event()  {}
+
+// Effect is something to be done.
+type Effect interface{ effect() }
+
+// The effects.
+type (
+	// ClaimTasks asks the store for tasks; the answer is [ClaimEnded].
+	ClaimTasks struct{ Claim purge.Claim }
+	// Survey asks the store what is left to do; the answer is [Surveyed].
+	Survey struct{}
+	// RenewLeases prolongs leases; the answer is [Renewed].
+	RenewLeases struct{ Leases []purge.Lease }
+	// WriteTask commits a change; the answer is [WriteEnded]. All but an intent
+	// are repeated until it is known what became of them.
+	WriteTask struct{ Write purge.Write }
+	// ListImages makes a listing; the answer is [CallEnded].
+	ListImages struct {
+		Lease    purge.Lease
+		Customer jobs.Customer
+	}
+	// DeleteImage sends a DELETE; the answer is [CallEnded].
+	DeleteImage struct {
+		Lease     purge.Lease
+		Clearance *clearance.Clearance
+	}
+	// WakeAt asks for a [Tick] at a time. The newest replaces the one before.
+	WakeAt struct{ At time.Time }
+	// Ended: everything in hand is given back or finished.
+	Ended struct{ Why End }
+)
+
+func (ClaimTasks) effect()  {}
+func (Survey) effect()      {}
+func (RenewLeases) effect() {}
+func (WriteTask) effect()   {}
+func (ListImages) effect()  {}
+func (DeleteImage) effect() {}
+func (WakeAt) effect()      {}
+func (Ended) effect()       {}
+
+// End says why a core has ended.
+type End string
+
+// The reasons to end.
+const (
+	Stopped     End = "stopped"      // it was asked to
+	NothingLeft End = "nothing_left" // no task can proceed
+	Breaker     End = "breaker"      // the organisation's breaker is open, and nothing else can proceed
+)
+
+// inHand is a claimed task.
+type inHand struct {
+	lease   purge.Lease
+	machine *purge.Machine
+	task    *Summary
+	kind    jobs.SlotKind // of the slot that is asked for, or under way
+	renewed time.Time     // when its lease was last prolonged, at the latest
+}
+
+// Summary is what one claim of a task came to: one line in the log.
+type Summary struct {
+	Task    jobs.TaskID
+	Epoch   int64
+	Calls   int
+	Write   purge.Write // the last one
+	Claimed time.Time
+}
+
+// Core is a worker's decisions. It is not safe for concurrent use.
+type Core struct {
+	cfg    Config
+	budget *budget.Budget
+
+	tasks map[jobs.TaskID]*inHand
+	order []jobs.TaskID // of claiming; determines the order of effects
+
+	claiming    bool
+	surveying   bool
+	renewing    bool
+	nextClaim   time.Time
+	nextRenewal time.Time
+	probed      bool // a probe was asked for before its time: once a start
+	begun       int  // tasks begun, for the limit
+	returned    map[jobs.TaskID]bool
+
+	latency  time.Duration // of a call, smoothed
+	faulty   map[jobs.TaskID]bool
+	outlook  purge.Outlook
+	surveyed time.Time
+
+	stopping bool
+	ended    bool
+	stats    Stats
+}
+
+// Stats is what a worker has done and is doing.
+type Stats struct {
+	InHand, InFlight         int
+	Calls, Lists, Deletes    int
+	OverLimit                int
+	Finished                 map[jobs.State]int
+	ImagesDeleted            int
+	GivenBack                int
+	PacePerMinute            float64
+	PausedUntil              time.Time
+	Latency                  time.Duration
+	Outlook                  purge.Outlook
+	LastWaiting              map[jobs.Waiting]int // tasks given back, by what they wait for
+	ClaimError, DatabaseFail error
+}
+
+// NewCore returns a core. Its first event is [Started].
+func NewCore(cfg Config) *Core {
+	return &Core{
+		cfg: cfg, budget: budget.New(cfg.Budget), tasks: make(map[jobs.TaskID]*inHand), latency: firstGuess,
+		faulty: make(map[jobs.TaskID]bool), returned: make(map[jobs.TaskID]bool),
+		stats: Stats{Finished: make(map[jobs.State]int), LastWaiting: make(map[jobs.Waiting]int)},
+	}
+}
+
+// Stats returns a copy of the core's numbers.
+func (c *Core) Stats() Stats {
+	s := c.stats
+	s.Finished, s.LastWaiting = maps.Clone(s.Finished), maps.Clone(s.LastWaiting)
+	s.InHand, s.InFlight = len(c.tasks), c.budget.InFlight()
+	s.PacePerMinute, s.PausedUntil = c.budget.PerMinute(), c.budget.PausedUntil()
+	s.Latency, s.Outlook = c.latency, c.outlook
+	return s
+}
+
+// Step takes what has happened and returns what is to be done.
+func (c *Core) Step(now time.Time, ev Event) []Effect {
+	if c.ended {
+		return nil
+	}
+	var out []Effect
+	switch ev := ev.(type) {
+	case Started:
+		c.nextClaim, c.nextRenewal = now, now.Add(c.renewEvery())
+	case Tick:
+	case ClaimEnded:
+		out = c.claimed(now, ev)
+	case Surveyed:
+		c.surveying = false
+		if ev.Err == nil {
+			c.noteOutlook(now, ev.Outlook)
+		} else {
+			c.stats.DatabaseFail = ev.Err
+		}
+	case Renewed:
+		out = c.renewed(now, ev)
+	case WriteEnded:
+		out = c.written(now, ev)
+	case CallEnded:
+		out = c.answered(now, ev)
+	case StopAsked:
+		c.stopping = true
+		out = c.stopAll(now, "")
+	}
+	return c.goOn(now, out)
+}
+
+// goOn does what may always be done next: grant slots, claim, renew, survey, end.
+func (c *Core) goOn(now time.Time, out []Effect) []Effect {
+	granted, wake := c.budget.Grant(now)
+	for _, id := range granted {
+		out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
+	}
+	if len(granted) > 0 {
+		more, w := c.budget.Grant(now) // a slot may have freed another's way
+		for _, id := range more {
+			out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
+		}
+		wake = w
+	}
+	out = append(out, c.renewals(now)...)
+	out = append(out, c.claims(now)...)
+	if why, over := c.over(now); over {
+		c.ended = true
+		return append(out, Ended{Why: why})
+	}
+	return append(out, WakeAt{At: c.nextWake(now, wake)})
+}
+
+func (c *Core) nextWake(now, slot time.Time) time.Time {
+	next := now.Add(idleWait)
+	earlier := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	earlier(slot)
+	if !c.stopping && !c.claiming {
+		earlier(c.nextClaim)
+	}
+	if len(c.tasks) > 0 && !c.renewing {
+		earlier(c.nextRenewal)
+	}
+	return next
+}
+
+// step drives one machine and turns its effect into the core's.
+func (c *Core) step(now time.Time, id jobs.TaskID, f purge.Fact) []Effect {
+	t := c.tasks[id]
+	if t == nil {
+		return nil
+	}
+	e := t.machine.Step(now, f)
+	switch e := e.(type) {
+	case purge.AskSlot:
+		t.kind = e.Kind
+		c.budget.Want(budget.ID(id), e.Slot)
+	case purge.List:
+		return []Effect{ListImages{Lease: t.lease, Customer: e.Customer}}
+	case purge.Intend:
+		return []Effect{WriteTask{Write: e.Write}}
+	case purge.Send:
+		return []Effect{DeleteImage{Lease: t.lease, Clearance: e.Clearance}}
+	case purge.Save:
+		return []Effect{WriteTask{Write: c.prepare(now, t, e.Write)}}
+	case purge.End:
+		c.budget.Forget(budget.ID(id))
+		return []Effect{WriteTask{Write: c.prepare(now, t, e.Write)}}
+	case purge.Drop:
+		c.forget(id)
+	}
+	return nil
+}
+
+// prepare adds to a write what only the worker knows.
+func (c *Core) prepare(now time.Time, t *inHand, w purge.Write) purge.Write {
+	if w.OverLimit {
+		w.PauseBudget = c.budget.OverLimit(now, w.PauseBudget)
+	}
+	if w.Breaker == nil && c.outage() {
+		w.Breaker = &purge.Breaker{Reason: "api_unavailable", Kind: jobs.ListCall, HTTPStatus: w.HTTPStatus, Code: w.Code}
+	}
+	t.task.Write = w
+	return w
+}
+
+// outage says whether so many customers met faults, with no success between,
+// that it must be the API.
+func (c *Core) outage() bool {
+	if len(c.faulty) < outageAt {
+		return false
+	}
+	clear(c.faulty)
+	return true
+}
+
+func (c *Core) forget(id jobs.TaskID) {
+	c.budget.Forget(budget.ID(id))
+	delete(c.tasks, id)
+	c.order = slices.DeleteFunc(c.order, func(o jobs.TaskID) bool { return o == id })
+}
+
+// written handles what became of a write.
+func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
+	t := c.tasks[ev.Task]
+	if t == nil || t.lease.Epoch != ev.Epoch {
+		return nil
+	}
+	id := ev.Task
+	switch {
+	case ev.Err != nil: // of intents only: all others are repeated
+		c.budget.Unused(budget.ID(id))
+		c.stats.DatabaseFail = ev.Err
+		c.nextClaim = now.Add(retryEvery)
+		return c.step(now, id, purge.WriteFailed{})
+	case ev.Result.Clearance != nil:
+		t.renewed = now
+		out := c.step(now, id, purge.IntentCommitted{Clearance: ev.Result.Clearance})
+		if t.machine.Done() || !slices.ContainsFunc(out, func(e Effect) bool { _, ok := e.(DeleteImage); return ok }) {
+			c.budget.Unused(budget.ID(id))
+		}
+		return out
+	case !ev.Result.Applied:
+		c.budget.Unused(budget.ID(id))
+		out := c.step(now, id, purge.WriteRefused{Why: ev.Result.Refused})
+		if ev.Result.Refused == purge.BreakerOpen {
+			out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
+		}
+		if ev.Result.Refused == purge.BudgetPause {
+			c.budget.Pause(now.Add(pollEvery)) // it is asked again; the row knows
+		}
+		return out
+	}
+	c.stats.DatabaseFail = nil
+	t.renewed = now
+	w := t.task.Write
+	out := c.step(now, id, purge.Written{})
+	if t.machine.Done() {
+		c.note(w)
+		c.forget(id)
+	}
+	if w.Breaker != nil {
+		c.probed = true // what was just refused isn't tried again by this start
+		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
+	}
+	return out
+}
+
+// note counts what a claim came to.
+func (c *Core) note(w purge.Write) {
+	if w.Kind == purge.WriteFinish {
+		c.stats.Finished[w.State]++
+		c.stats.ImagesDeleted += w.Deleted
+		delete(c.returned, w.Task)
+		return
+	}
+	c.stats.GivenBack++
+	c.stats.LastWaiting[w.Waiting]++
+	if c.cfg.Limit > 0 {
+		c.returned[w.Task] = true
+	}
+}
+
+// answered handles an answer of the API.
+func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
+	t := c.tasks[ev.Task]
+	if t == nil || t.lease.Epoch != ev.Epoch {
+		return nil
+	}
+	a := ev.Answer
+	if a.SentAt.IsZero() {
+		c.budget.Unused(budget.ID(ev.Task))
+	} else {
+		c.budget.Sent(budget.ID(ev.Task), a.SentAt)
+		c.budget.Done(budget.ID(ev.Task))
+		c.stats.Calls++
+		t.task.Calls++
+		if d := a.AnsweredAt.Sub(a.SentAt); d > 0 {
+			c.latency += (d - c.latency) / 8
+		}
+	}
+	switch a.Class {
+	case jobs.ClassOverLimit:
+		c.stats.OverLimit++
+	case jobs.ClassUnknown, jobs.ClassNotRun:
+		if !c.stopping {
+			c.faulty[ev.Task] = true
+		}
+	case jobs.ClassNotSent:
+	default:
+		clear(c.faulty)
+	}
+	if ev.Kind == jobs.ListCall {
+		c.stats.Lists++
+		if a.Class == jobs.ClassListed && t.kind == jobs.SlotList {
+			c.budget.Listed(len(a.Images))
+		}
+		return c.step(now, ev.Task, purge.Listed{Answer: a})
+	}
+	c.stats.Deletes++
+	return c.step(now, ev.Task, purge.Answered{Answer: a})
+}
+
+func (c *Core) stopAll(now time.Time, waiting jobs.Waiting) []Effect {
+	var out []Effect
+	for _, id := range slices.Clone(c.order) {
+		out = append(out, c.step(now, id, purge.Stop{Waiting: waiting})...)
+	}
+	return out
+}
+
+func (c *Core) renewEvery() time.Duration { return c.cfg.Claim.Lease / 3 }
+
+func (c *Core) renewals(now time.Time) []Effect {
+	if c.renewing || len(c.tasks) == 0 || now.Before(c.nextRenewal) {
+		return nil
+	}
+	var leases []purge.Lease
+	for _, id := range c.order {
+		if t := c.tasks[id]; now.Sub(t.renewed) >= c.renewEvery()/2 {
+			leases = append(leases, t.lease)
+		}
+	}
+	c.nextRenewal = now.Add(c.renewEvery() / 2)
+	if len(leases) == 0 {
+		return nil
+	}
+	c.renewing = true
+	return []Effect{RenewLeases{Leases: leases}}
+}
+
+func (c *Core) renewed(now time.Time, ev Renewed) []Effect {
+	c.renewing = false
+	if ev.Err != nil {
+		c.stats.DatabaseFail = ev.Err
+		c.nextRenewal = now.Add(min(retryEvery, c.renewEvery()/4))
+		return nil
+	}
+	kept := make(map[jobs.TaskID]bool, len(ev.Kept))
+	for _, id := range ev.Kept {
+		kept[id] = true
+	}
+	var out []Effect
+	for _, l := range ev.Asked {
+		t := c.tasks[l.Task]
+		if t == nil || t.lease.Epoch != l.Epoch {
+			continue
+		}
+		if kept[l.Task] {
+			t.renewed = now
+		} else if t.machine.WaitsForSlot() {
+			out = append(out, c.step(now, l.Task, purge.WriteRefused{Why: purge.LeaseLost})...)
+		}
+	}
+	return out
+}
+
+// claims asks for tasks when too few are in hand.
+func (c *Core) claims(now time.Time) []Effect {
+	if c.stopping || c.claiming || now.Before(c.nextClaim) {
+		return nil
+	}
+	if now.Before(c.budget.PausedUntil()) {
+		c.nextClaim = c.budget.PausedUntil()
+		return nil
+	}
+	want := c.target() - len(c.tasks)
+	if want <= c.target()/4 && len(c.tasks) > 0 {
+		return nil
+	}
+	claim := c.cfg.Claim
+	claim.Limit = want
+	if c.cfg.Limit > 0 {
+		left := c.cfg.Limit - c.begun
+		if left <= 0 {
+			if len(c.returned) == 0 {
+				return nil
+			}
+			claim.Only = slices.Sorted(maps.Keys(c.returned))
+			left = len(claim.Only)
+		}
+		claim.Limit = min(claim.Limit, left)
+	}
+	claim.Probe = !c.cfg.Once || !c.probed
+	claim.ProbeNow = c.cfg.Once && !c.probed
+	c.claiming = true
+	return []Effect{ClaimTasks{Claim: claim}}
+}
+
+// target is how many tasks to have in hand: those whose calls are under way at
+// the present pace and latency, and some for the next slots.
+func (c *Core) target() int {
+	perSecond := c.budget.PerMinute() / 60
+	under := perSecond * (c.latency + c.latency/2).Seconds()
+	ahead := perSecond * claimAhead.Seconds()
+	return min(4+int(under+ahead), maxInHand, 2*c.cfg.Budget.Concurrency)
+}
+
+func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
+	c.claiming = false
+	if ev.Err != nil {
+		c.stats.ClaimError = ev.Err
+		c.nextClaim = now.Add(retryEvery)
+		return nil
+	}
+	c.stats.ClaimError = nil
+	var out []Effect
+	for _, r := range ev.Records {
+		if r.Probe {
+			c.probed = true
+		}
+		if !c.returned[r.Task] {
+			c.begun++
+		}
+		delete(c.returned, r.Task)
+		if c.tasks[r.Task] != nil {
+			// Its lease ran out and we have claimed it again ourselves: what the old
+			// machine knows is in the rows.
+			c.forget(r.Task)
+		}
+		t := &inHand{
+			lease: purge.Lease{Task: r.Task, Epoch: r.Epoch}, machine: purge.New(c.cfg.Purge, r), renewed: now,
+			task: &Summary{Task: r.Task, Epoch: r.Epoch, Claimed: now},
+		}
+		c.tasks[r.Task] = t
+		c.order = append(c.order, r.Task)
+		out = append(out, c.step(now, r.Task, purge.Claimed{})...)
+		if c.stopping {
+			out = append(out, c.step(now, r.Task, purge.Stop{})...)
+		}
+	}
+	if len(ev.Records) == 0 {
+		c.nextClaim = now.Add(pollEvery)
+		if len(c.tasks) == 0 && !c.surveying && !c.stopping {
+			c.surveying = true
+			out = append(out, Survey{})
+		}
+		return out
+	}
+	c.nextClaim = now
+	return out
+}
+
+// noteOutlook takes what is left to do, and decides when to look again.
+func (c *Core) noteOutlook(now time.Time, o purge.Outlook) {
+	c.outlook, c.surveyed = o, now
+	c.stats.DatabaseFail = nil
+	if o.Ready || o.Leased || !o.Waiting {
+		c.nextClaim = now.Add(pollEvery)
+		return
+	}
+	c.nextClaim = now.Add(min(max(o.NextDue.Sub(o.Now), pollEvery/4), pollEvery))
+}
+
+// over says whether the work has ended.
+func (c *Core) over(now time.Time) (End, bool) {
+	if len(c.tasks) > 0 || c.claiming || c.surveying {
+		return "", false
+	}
+	if c.stopping {
+		return Stopped, true
+	}
+	if !c.cfg.Once {
+		return "", false
+	}
+	if c.cfg.Limit > 0 && c.begun >= c.cfg.Limit && len(c.returned) == 0 {
+		return NothingLeft, true
+	}
+	if !c.surveyed.Equal(now) {
+		return "", false
+	}
+	o := c.outlook
+	switch {
+	case o.Leased:
+		return "", false
+	case o.Breaker != "" && (o.Ready || o.Waiting):
+		return Breaker, c.probed
+	case o.Paused:
+		return NothingLeft, true
+	}
+	return NothingLeft, !o.Ready && !o.Waiting
+}
