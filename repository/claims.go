@@ -1,0 +1,407 @@
+package repository
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/purge"
+)
+
+// claimedRow is a claimed task as the statement returns it.
+type claimedRow struct {
+	ID             int64
+	Epoch          int64
+	CustomerID     int64
+	Source         string
+	AccountID      *string
+	Tokens         []string
+	Mode, Scope    string
+	DryRun         bool
+	Cancelled      bool
+	Probe          bool
+	Listed         bool
+	Relisting      bool
+	ReviewAs       *string
+	CallSequence   int
+	APICalls       int
+	Attempts       int
+	StillPresent   int
+	Contradictions int
+	Refusals       int
+	ImagesFound    int
+	ImagesNew      int
+	Started        bool
+}
+
+// tasksDueNow claims tasks whose turn or time has come. Its parts:
+//
+//   - allowed: nothing is claimed while everything or the organisation is
+//     paused, while its breaker is open (but for a probe whose time has come), or
+//     for one settle time after the server changed (protocol, step 0).
+//   - ready_in and waiting_in jump through the partial indexes from batch to
+//     batch, so that a finished or paused batch costs one index probe, whatever
+//     its size.
+//   - leased: one guarded upsert of the customer's own row decides who has the
+//     customer; a check across rows would race.
+//   - a task whose customer is taken or rests waits, rather than stand at the
+//     head of the queue.
+const tasksDueNow = `
+WITH RECURSIVE cmd AS MATERIALIZED (
+    SELECT set_config('imagepurge.command', 'claim', true) AS command, set_config('synchronous_commit', 'on', true)
+),
+allowed AS MATERIALIZED (
+    SELECT o.id, o.breaker_reason IS NOT NULL AS probing
+    FROM organizations o
+    JOIN server_identity s ON s.claims_from <= clock_timestamp()
+     AND s.system_identifier = (SELECT system_identifier FROM pg_control_system())
+     AND s.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
+    WHERE o.id = $1
+      AND (o.breaker_reason IS NULL OR ($6 AND (o.probe_at <= clock_timestamp() OR $7)))
+      AND NOT EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $1) = $1)
+),
+ready_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id > r.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM ready_in r WHERE r.batch_id IS NOT NULL
+),
+waiting_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NOT NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id > w.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM waiting_in w WHERE w.batch_id IS NOT NULL
+),
+waiting AS (
+    SELECT t.* FROM allowed a
+    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2 = 0 OR b.id = $2)
+    JOIN waiting_in w ON w.batch_id = b.id
+    CROSS JOIN LATERAL (
+        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 0 AS rank
+        FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id AND t.due_at <= clock_timestamp()
+          AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
+          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+        ORDER BY t.due_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
+),
+ready AS (
+    SELECT t.* FROM allowed a
+    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2 = 0 OR b.id = $2)
+    JOIN ready_in r ON r.batch_id = b.id
+    CROSS JOIN LATERAL (
+        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 1 AS rank
+        FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id AND t.due_at <= clock_timestamp()
+          AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
+          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+        ORDER BY t.sort_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
+),
+due AS MATERIALIZED (
+    SELECT d.* FROM (SELECT * FROM waiting UNION ALL SELECT * FROM ready) d
+    -- A probe is not made with the task that was refused, if there is another.
+    ORDER BY CASE WHEN (SELECT probing FROM allowed) THEN d.refusals ELSE 0 END, d.rank, d.sort_at, d.id
+    LIMIT CASE WHEN (SELECT probing FROM allowed) THEN 1 ELSE $3 END
+),
+leased AS (
+    INSERT INTO customer_leases AS l (organization_id, customer_id, task_id, lease_owner, lease_epoch, lease_until)
+    SELECT DISTINCT ON (d.customer_id) $1, d.customer_id, d.id, $4, d.lease_epoch + 1, clock_timestamp() + make_interval(secs => $5)
+    FROM due d ORDER BY d.customer_id, d.rank, d.sort_at, d.id
+    ON CONFLICT (organization_id, customer_id) DO UPDATE
+    SET task_id = excluded.task_id, lease_owner = excluded.lease_owner, lease_epoch = excluded.lease_epoch,
+        lease_until = excluded.lease_until, rest_until = NULL
+    WHERE coalesce(l.lease_until, '-infinity') <= clock_timestamp() AND coalesce(l.rest_until, '-infinity') <= clock_timestamp()
+    RETURNING l.task_id, l.lease_until
+),
+claimed AS (
+    UPDATE image_deletion_tasks t
+    SET state = CASE WHEN l.task_id IS NULL THEN 'pending' ELSE 'running' END,
+        lease_owner = CASE WHEN l.task_id IS NOT NULL THEN $4 END,
+        lease_until = l.lease_until,
+        lease_epoch = t.lease_epoch + CASE WHEN l.task_id IS NULL THEN 0 ELSE 1 END,
+        started_at = CASE WHEN l.task_id IS NULL THEN t.started_at ELSE coalesce(t.started_at, clock_timestamp()) END,
+        waiting_for = CASE WHEN l.task_id IS NULL THEN 'customer' END,
+        due_at = CASE WHEN l.task_id IS NULL
+                 THEN greatest(clock_timestamp() + interval '5 seconds', (SELECT c.rest_until FROM customer_leases c WHERE c.organization_id = $1 AND c.customer_id = t.customer_id))
+                 ELSE t.due_at END,
+        mode = CASE WHEN l.task_id IS NULL THEN t.mode ELSE coalesce(t.mode, $8) END,
+        scope = CASE WHEN l.task_id IS NULL THEN t.scope ELSE coalesce(t.scope, CASE WHEN t.image_tokens IS NULL THEN $9 ELSE 'snapshot' END) END,
+        account_id = CASE WHEN l.task_id IS NULL OR t.source IS NOT NULL THEN t.account_id ELSE coalesce(t.account_id, nullif($11, '')) END,
+        source = CASE WHEN l.task_id IS NULL THEN t.source ELSE coalesce(t.source, $10) END
+    FROM cmd, due d LEFT JOIN leased l ON l.task_id = d.id
+    WHERE t.id = d.id AND cmd.command <> ''
+    RETURNING t.*, d.cancelled, d.rank
+),
+probe AS (
+    UPDATE organizations o
+    SET probe_task_id = c.id, probe_at = clock_timestamp() + o.probe_delay
+    FROM claimed c, allowed a
+    WHERE o.id = a.id AND a.probing AND c.state = 'running'
+)
+SELECT c.id, c.lease_epoch, c.customer_id, c.source, c.account_id, c.image_tokens, c.mode, c.scope, c.dry_run,
+       c.cancelled, a.probing, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
+       c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1
+FROM claimed c, allowed a
+WHERE c.state = 'running'
+ORDER BY c.rank, c.sort_at, c.id`
+
+// ClaimTasks leases up to c.Limit tasks that are due to c.Owner and returns all
+// that is known of them, in the order in which they are to be worked on. A
+// customer of the organisation is never leased twice.
+func (s *Store) ClaimTasks(ctx context.Context, c purge.Claim) ([]purge.Record, error) {
+	if c.Limit <= 0 {
+		return nil, nil
+	}
+	rows, err := s.pool.Query(ctx, tasksDueNow,
+		c.Organization, c.Batch, c.Limit, c.Owner, seconds(c.Lease), c.Probe, c.ProbeNow,
+		string(c.Mode), string(c.Scope), c.Source, c.AccountID, only(c.Only))
+	if err != nil {
+		return nil, fmt.Errorf("claim tasks: %w", err)
+	}
+	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByPos[claimedRow])
+	if err != nil {
+		return nil, fmt.Errorf("claim tasks: %w", err)
+	}
+	records := make([]purge.Record, len(claimed))
+	index := make(map[int64]*purge.Record)
+	var known []int64
+	for i, row := range claimed {
+		r := &records[i]
+		*r, err = row.record(c.Owner)
+		if err != nil {
+			return nil, fmt.Errorf("claim tasks: %w", err)
+		}
+		if row.Started {
+			known = append(known, row.ID)
+			index[row.ID] = r
+		}
+	}
+	if len(known) > 0 {
+		if err := s.loadImages(ctx, known, index); err != nil {
+			return nil, fmt.Errorf("claim tasks: %w", err)
+		}
+	}
+	return records, nil
+}
+
+// only turns no list into null: any task.
+func only(tasks []jobs.TaskID) []int64 {
+	if tasks == nil {
+		return nil
+	}
+	ids := make([]int64, len(tasks))
+	for i, t := range tasks {
+		ids[i] = int64(t)
+	}
+	return ids
+}
+
+func (row claimedRow) record(owner string) (purge.Record, error) {
+	r := purge.Record{
+		Task: jobs.TaskID(row.ID), Owner: owner, Epoch: row.Epoch,
+		Customer: jobs.Customer{ID: row.CustomerID, Source: row.Source},
+		Mode:     jobs.Mode(row.Mode), Scope: jobs.Scope(row.Scope),
+		DryRun: row.DryRun, Cancelled: row.Cancelled, Probe: row.Probe,
+		Counters: purge.Counters{
+			Sequence: row.CallSequence, APICalls: row.APICalls, Attempts: row.Attempts,
+			StillPresent: row.StillPresent, Contradictions: row.Contradictions, Refusals: row.Refusals,
+			Found: row.ImagesFound, New: row.ImagesNew, Listed: row.Listed, Relisting: row.Relisting,
+		},
+	}
+	if row.AccountID != nil {
+		r.Customer.AccountID = *row.AccountID
+	}
+	if row.ReviewAs != nil {
+		r.ReviewAs = jobs.Outcome(*row.ReviewAs)
+	}
+	for _, t := range row.Tokens {
+		var k jobs.Key
+		if n, err := hex.Decode(k[:], []byte(t)); err != nil || n != len(k) {
+			return r, fmt.Errorf("task %d: image_tokens holds something that is no digest", row.ID)
+		}
+		r.Named = append(r.Named, k)
+	}
+	return r, nil
+}
+
+const imagesOfTasks = `
+SELECT task_id, image_key, position, state, coalesce(evidence, ''), sends, intended_at, answered_at,
+       coalesce(http_status, 0), coalesce(error_code, ''), missing
+FROM task_images WHERE task_id = ANY ($1) ORDER BY task_id, position, image_key`
+
+// Images of a customer that other tasks of ours have deleted: their absence is
+// no surprise to this one.
+const deletedByOtherTasks = `
+SELECT t.id, i.image_key
+FROM image_deletion_tasks t
+JOIN image_deletion_tasks o ON o.customer_id = t.customer_id AND o.organization_id = t.organization_id AND o.id <> t.id
+JOIN task_images i ON i.task_id = o.id AND i.state = 'deleted'
+WHERE t.id = ANY ($1)`
+
+func (s *Store) loadImages(ctx context.Context, ids []int64, index map[int64]*purge.Record) error {
+	rows, err := s.pool.Query(ctx, imagesOfTasks, ids)
+	if err != nil {
+		return err
+	}
+	var (
+		task                 int64
+		key                  []byte
+		im                   purge.Image
+		state, evidence      string
+		intendedAt, answered *time.Time
+	)
+	_, err = pgx.ForEachRow(rows, []any{&task, &key, &im.Position, &state, &evidence, &im.Sends, &intendedAt, &answered, &im.HTTPStatus, &im.Code, &im.Missing}, func() error {
+		im.Key = jobs.Key(key)
+		im.State, im.Evidence = jobs.ImageState(state), jobs.Evidence(evidence)
+		im.IntendedAt, im.AnsweredAt = time.Time{}, time.Time{}
+		if intendedAt != nil {
+			im.IntendedAt = *intendedAt
+		}
+		if answered != nil {
+			im.AnsweredAt = *answered
+		}
+		index[task].Images = append(index[task].Images, im)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err = s.pool.Query(ctx, deletedByOtherTasks, ids)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&task, &key}, func() error {
+		index[task].DeletedElsewhere = append(index[task].DeletedElsewhere, jobs.Key(key))
+		return nil
+	})
+	return err
+}
+
+// A lease that has run out gives its task back. The customer's own row keeps its
+// rest, so nobody can touch him before it is over.
+const leasesRunOut = `
+WITH cmd AS MATERIALIZED (
+    SELECT set_config('imagepurge.command', 'reclaim', true) AS command, set_config('synchronous_commit', 'on', true)
+),
+expired AS (
+    SELECT id FROM image_deletion_tasks
+    WHERE state = 'running' AND lease_until < clock_timestamp()
+    ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
+)
+UPDATE image_deletion_tasks t
+SET state = 'pending', lease_owner = NULL, lease_until = NULL, due_at = clock_timestamp(), waiting_for = NULL
+FROM cmd, expired e
+WHERE t.id = e.id AND cmd.command <> ''`
+
+// ReclaimTasks gives back the tasks of workers that have died, up to a thousand,
+// and returns how many they were. They cost no attempt.
+func (s *Store) ReclaimTasks(ctx context.Context) (int, error) {
+	tag, err := s.pool.Exec(ctx, leasesRunOut)
+	if err != nil {
+		return 0, fmt.Errorf("reclaim tasks: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+// The customer's row decides, as in the claim; the task's row follows it.
+const renewals = `
+WITH cmd AS MATERIALIZED (
+    SELECT set_config('imagepurge.command', 'renew', true) AS command, set_config('synchronous_commit', 'on', true)
+),
+mine AS MATERIALIZED (
+    SELECT t.id, t.organization_id, t.customer_id, m.epoch
+    FROM unnest($1::bigint[], $2::bigint[]) AS m(id, epoch)
+    JOIN image_deletion_tasks t ON t.id = m.id
+),
+kept AS (
+    UPDATE customer_leases l
+    SET lease_until = clock_timestamp() + make_interval(secs => $4)
+    FROM mine m
+    WHERE l.organization_id = m.organization_id AND l.customer_id = m.customer_id
+      AND l.task_id = m.id AND l.lease_epoch = m.epoch AND l.lease_owner = $3
+      AND l.lease_until > clock_timestamp()
+    RETURNING l.task_id, l.lease_epoch, l.lease_until
+)
+UPDATE image_deletion_tasks t
+SET lease_until = k.lease_until
+FROM cmd, kept k
+WHERE t.id = k.task_id AND t.lease_epoch = k.lease_epoch AND t.lease_owner = $3 AND cmd.command <> ''
+RETURNING t.id`
+
+// RenewLeases prolongs leases by d from now and returns the tasks whose lease
+// stands. One that has run out is not renewed.
+func (s *Store) RenewLeases(ctx context.Context, owner string, leases []purge.Lease, d time.Duration) ([]jobs.TaskID, error) {
+	ids, epochs := make([]int64, len(leases)), make([]int64, len(leases))
+	for i, l := range leases {
+		ids[i], epochs[i] = int64(l.Task), l.Epoch
+	}
+	rows, err := s.pool.Query(ctx, renewals, ids, epochs, owner, seconds(d))
+	if err != nil {
+		return nil, fmt.Errorf("renew leases: %w", err)
+	}
+	kept, err := pgx.CollectRows(rows, pgx.RowTo[jobs.TaskID])
+	if err != nil {
+		return nil, fmt.Errorf("renew leases: %w", err)
+	}
+	return kept, nil
+}
+
+// A fail-over or a restore shows in the system identifier or the timeline. An
+// intent that had been committed before may be lost then, and its delete may
+// still be under way: nothing is claimed for one settle time.
+const serverSeen = `
+WITH here AS MATERIALIZED (
+    SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline FROM pg_control_system()
+)
+UPDATE server_identity s
+SET system_identifier = h.system_identifier, timeline = h.timeline, seen_at = clock_timestamp(),
+    claims_from = clock_timestamp() + make_interval(secs => $1)
+FROM here h
+WHERE (s.system_identifier, s.timeline) IS DISTINCT FROM (h.system_identifier, h.timeline)
+RETURNING s.claims_from`
+
+// NoteServer compares the server with the one seen last. It returns true, once,
+// where it has changed; claims then wait for settle.
+func (s *Store) NoteServer(ctx context.Context, settle time.Duration) (changed bool, err error) {
+	tag, err := s.pool.Exec(ctx, serverSeen, seconds(settle))
+	if err != nil {
+		return false, fmt.Errorf("compare the database server: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+const restsOver = `
+DELETE FROM customer_leases
+WHERE ctid IN (SELECT ctid FROM customer_leases
+               WHERE lease_owner IS NULL AND coalesce(rest_until, '-infinity') < clock_timestamp()
+               LIMIT 1000 FOR UPDATE SKIP LOCKED)`
+
+// SweepRests removes the rows of customers that are neither leased nor rest.
+func (s *Store) SweepRests(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, restsOver); err != nil {
+		return fmt.Errorf("sweep customers' rests: %w", err)
+	}
+	return nil
+}
+
+const arrivalsToFold = `
+WITH gone AS (
+    DELETE FROM batch_arrivals WHERE ctid IN (SELECT ctid FROM batch_arrivals LIMIT 10000 FOR UPDATE SKIP LOCKED)
+    RETURNING batch_id, tasks
+)
+UPDATE batches b SET tasks_total = b.tasks_total + s.tasks
+FROM (SELECT batch_id, sum(tasks) AS tasks FROM gone GROUP BY batch_id) s
+WHERE b.id = s.batch_id`
+
+// FoldArrivals adds to the batches' totals the tasks that came by SQL.
+func (s *Store) FoldArrivals(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, arrivalsToFold); err != nil {
+		return fmt.Errorf("count tasks that came by SQL: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/imagepurge/imagepurge/jobs/purge"
+)
+
+// The same jumps as in the claim: nothing is counted.
+const whatIsLeft = `
+WITH RECURSIVE pending_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id > r.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM pending_in r WHERE r.batch_id IS NOT NULL
+),
+waiting_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NOT NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id > w.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM waiting_in w WHERE w.batch_id IS NOT NULL
+),
+ready AS (
+    SELECT b.id, b.state FROM pending_in p JOIN batches b ON b.id = p.batch_id
+    WHERE b.organization_id = $1 AND ($2 = 0 OR b.id = $2)
+),
+waiting AS (
+    SELECT b.id, b.state, (SELECT min(t.due_at) FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id) AS due_at
+    FROM waiting_in w JOIN batches b ON b.id = w.batch_id
+    WHERE b.organization_id = $1 AND ($2 = 0 OR b.id = $2)
+),
+leased AS (
+    SELECT min(t.lease_until) AS lease_until FROM image_deletion_tasks t
+    WHERE t.state = 'running' AND t.organization_id = $1 AND ($2 = 0 OR t.batch_id = $2)
+),
+pause AS (
+    SELECT paused_by, reason FROM pauses WHERE resumed_at IS NULL AND coalesce(organization_id, $1) = $1 ORDER BY id LIMIT 1
+)
+SELECT EXISTS (SELECT FROM ready r WHERE r.state <> 'paused' AND EXISTS (
+           SELECT FROM image_deletion_tasks t WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = r.id
+              AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL))),
+       EXISTS (SELECT FROM waiting WHERE state <> 'paused'),
+       (SELECT min(due_at) FROM waiting WHERE state <> 'paused'),
+       (SELECT lease_until FROM leased),
+       EXISTS (SELECT FROM ready WHERE state = 'paused') OR EXISTS (SELECT FROM waiting WHERE state = 'paused'),
+       clock_timestamp(),
+       (SELECT claims_from FROM server_identity WHERE claims_from > clock_timestamp()),
+       coalesce(o.breaker_reason, ''), coalesce(o.breaker_code, ''), coalesce(o.breaker_http_status, 0), o.breaker_since, o.probe_at,
+       (SELECT paused_by FROM pause), (SELECT reason FROM pause)
+FROM organizations o WHERE o.id = $1`
+
+// Outlook says what is left to do for an organisation, or for one batch of it,
+// and what that waits for.
+func (s *Store) Outlook(ctx context.Context, organization, batch int64) (purge.Outlook, error) {
+	var (
+		o                             purge.Outlook
+		due, lease, claims, since, at *time.Time
+		pausedBy, reason              *string
+	)
+	err := s.pool.QueryRow(ctx, whatIsLeft, organization, batch).Scan(&o.Ready, &o.Waiting, &due, &lease, &o.Blocked, &o.Now, &claims,
+		&o.Breaker, &o.BreakerCode, &o.BreakerStatus, &since, &at, &pausedBy, &reason)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return o, fmt.Errorf("there is no organisation %d", organization)
+	}
+	if err != nil {
+		return o, fmt.Errorf("look for work: %w", err)
+	}
+	o.NextDue, o.NoClaimsUntil, o.BreakerSince, o.NextProbeAt = orZero(due), orZero(claims), orZero(since), orZero(at)
+	o.Leased, o.LeaseTo = lease != nil, orZero(lease)
+	if pausedBy != nil {
+		o.Paused, o.PausedBy, o.PauseReason = true, *pausedBy, *reason
+	}
+	return o, nil
+}
+
+func orZero(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
