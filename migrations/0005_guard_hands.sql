@@ -103,7 +103,9 @@ CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW
 -- A batch learns of tasks that came to it by SQL.
 CREATE FUNCTION count_arrivals() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO batch_arrivals (batch_id, tasks) SELECT batch_id, count(*) FROM arrived GROUP BY batch_id;
+    IF imagepurge_command() <> 'enqueue' THEN -- an intake counts its own
+        INSERT INTO batch_arrivals (batch_id, tasks) SELECT batch_id, count(*) FROM arrived GROUP BY batch_id;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER count_arrivals AFTER INSERT ON image_deletion_tasks

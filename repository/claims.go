@@ -36,6 +36,7 @@ type claimedRow struct {
 	ImagesFound    int
 	ImagesNew      int
 	Started        bool
+	BatchID        int64
 }
 
 // tasksDueNow claims tasks whose turn or time has come. Its parts:
@@ -145,7 +146,7 @@ probe AS (
 )
 SELECT c.id, c.lease_epoch, c.customer_id, c.source, c.account_id, c.image_tokens, c.mode, c.scope, c.dry_run,
        c.cancelled, a.probing, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
-       c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1
+       c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1, c.batch_id
 FROM claimed c, allowed a
 WHERE c.state = 'running'
 ORDER BY c.rank, c.sort_at, c.id`
@@ -203,7 +204,7 @@ func only(tasks []jobs.TaskID) []int64 {
 
 func (row claimedRow) record(owner string) (purge.Record, error) {
 	r := purge.Record{
-		Task: jobs.TaskID(row.ID), Owner: owner, Epoch: row.Epoch,
+		Task: jobs.TaskID(row.ID), Batch: row.BatchID, Owner: owner, Epoch: row.Epoch,
 		Customer: jobs.Customer{ID: row.CustomerID, Source: row.Source},
 		Mode:     jobs.Mode(row.Mode), Scope: jobs.Scope(row.Scope),
 		DryRun: row.DryRun, Cancelled: row.Cancelled, Probe: row.Probe,

@@ -60,6 +60,7 @@ type Counters struct {
 // procedure knows of a task.
 type Record struct {
 	Task     jobs.TaskID
+	Batch    int64
 	Owner    string
 	Epoch    int64
 	Customer jobs.Customer

@@ -199,6 +199,8 @@ type Stats struct {
 	Outlook                  purge.Outlook
 	LastWaiting              map[jobs.Waiting]int // tasks given back, by what they wait for
 	ClaimError, DatabaseFail error
+	// Batches are those that tasks were claimed of.
+	Batches map[int64]bool
 }
 
 // NewCore returns a core. Its first event is [Started].
@@ -206,14 +208,14 @@ func NewCore(cfg Config) *Core {
 	return &Core{
 		cfg: cfg, budget: budget.New(cfg.Budget), tasks: make(map[jobs.TaskID]*inHand), latency: firstGuess,
 		faulty: make(map[jobs.TaskID]bool), returned: make(map[jobs.TaskID]bool),
-		stats: Stats{Finished: make(map[jobs.State]int), LastWaiting: make(map[jobs.Waiting]int)},
+		stats: Stats{Finished: make(map[jobs.State]int), LastWaiting: make(map[jobs.Waiting]int), Batches: make(map[int64]bool)},
 	}
 }
 
 // Stats returns a copy of the core's numbers.
 func (c *Core) Stats() Stats {
 	s := c.stats
-	s.Finished, s.LastWaiting = maps.Clone(s.Finished), maps.Clone(s.LastWaiting)
+	s.Finished, s.LastWaiting, s.Batches = maps.Clone(s.Finished), maps.Clone(s.LastWaiting), maps.Clone(s.Batches)
 	s.InHand, s.InFlight = len(c.tasks), c.budget.InFlight()
 	s.PacePerMinute, s.PausedUntil = c.budget.PerMinute(), c.budget.PausedUntil()
 	s.Latency, s.Outlook = c.latency, c.outlook
@@ -560,6 +562,7 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 			c.begun++
 		}
 		delete(c.returned, r.Task)
+		c.stats.Batches[r.Batch] = true
 		if c.tasks[r.Task] != nil {
 			// Its lease ran out and we have claimed it again ourselves: what the old
 			// machine knows is in the rows.
