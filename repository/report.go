@@ -74,3 +74,24 @@ func (s *Store) Report(ctx context.Context, batch int64, state string, each func
 	}
 	return nil
 }
+
+const imagesOfBatch = `
+SELECT t.customer_id, encode(i.image_key, 'hex'), i.state
+FROM image_deletion_tasks t JOIN task_images i ON i.task_id = t.id WHERE t.batch_id = $1`
+
+// BatchImages yields every image row of a batch.
+func (s *Store) BatchImages(ctx context.Context, batch int64, each func(customer int64, key, state string)) error {
+	rows, err := s.pool.Query(ctx, imagesOfBatch, batch)
+	if err != nil {
+		return fmt.Errorf("read the images of batch %d: %w", batch, err)
+	}
+	var (
+		customer   int64
+		key, state string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&customer, &key, &state}, func() error { each(customer, key, state); return nil })
+	if err != nil {
+		return fmt.Errorf("read the images of batch %d: %w", batch, err)
+	}
+	return nil
+}

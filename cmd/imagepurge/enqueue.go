@@ -1,0 +1,413 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagepurge/imagepurge/internal/settings"
+	"github.com/imagepurge/imagepurge/internal/term"
+	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/intake"
+	"github.com/imagepurge/imagepurge/repository"
+)
+
+// badLinesShown bounds what a wrong file prints.
+const badLinesShown = 1000
+
+type enqueueFlags struct {
+	column, format, key, organization, requestedBy, reason, rejects string
+	skipInvalid, dryRun, paused                                     bool
+}
+
+func (a *app) enqueueCommand() *cobra.Command {
+	var f enqueueFlags
+	c := &cobra.Command{
+		Use:   "enqueue FILE|-",
+		Short: "Take in a list of customers as one batch",
+		Long: `Take in customer ids from a file, or from stdin with -, as one batch. The file is
+CSV with a header that has customer_id, NDJSON, or one id a line; .gz as well.
+
+One bad line refuses the whole file, and says which and why. With --skip-invalid
+the rest is taken in, and the bad lines are written to FILE.rejects.
+
+The same content is taken in once: while a batch of it is not finished, that batch
+is named and nothing is taken in. --key makes this independent of the content.`,
+		Example: `  imagepurge enqueue --dry-run ten-customers.csv
+  imagepurge enqueue --requested-by privacy@example.com --reason "erasure requests of May" customers.csv
+  zcat export.gz | imagepurge enqueue --column CustId -`,
+		Args: exactly(1, "one file, or - for stdin"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.enqueue(cmd.Context(), args[0], f) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.column, "column", "", "`name` of the column or field with the customer ids (customer_id)")
+	fl.StringVar(&f.format, "format", "auto", "auto, csv, ndjson or lines")
+	fl.StringVar(&f.key, "key", "", "idempotency `key`: the same key is taken in once")
+	fl.StringVar(&f.organization, "organization", "", "`name` of the organisation")
+	fl.StringVar(&f.requestedBy, "requested-by", "", "who asked for it")
+	fl.StringVar(&f.reason, "reason", "", "why")
+	fl.StringVar(&f.rejects, "rejects", "", "`file` for the bad lines with --skip-invalid (FILE.rejects)")
+	fl.BoolVar(&f.skipInvalid, "skip-invalid", false, "take in the good lines of a file with bad ones")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "list and count only: no image is deleted")
+	fl.BoolVar(&f.paused, "paused", false, "nothing is done until: imagepurge batch resume")
+	return c
+}
+
+func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err error) {
+	s, err := a.load()
+	if err != nil {
+		return err
+	}
+	in, name, err := a.openFile(file)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format)})
+	if err != nil {
+		return intakeError(name, err)
+	}
+	d, err := a.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	org, set, err := a.organizationFor(ctx, d, s, f.organization)
+	if err != nil {
+		return err
+	}
+	if f.rejects == "" {
+		f.rejects = name + ".rejects"
+		if file == "-" {
+			f.rejects = "stdin.rejects"
+		}
+	}
+	ids := &idSource{a: a, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects, now: a.now(),
+		// What is done with the ids belongs to the content: a dry run of a list isn't
+		// the list.
+		preamble: []string{"dry_run", fmt.Sprint(f.dryRun)}}
+	taken, err := d.TakeIn(ctx, repository.Intake{
+		Organization: org.ID, Name: name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
+		RequestedBy: f.requestedBy, Reason: f.reason, Settings: set, Person: a.person(), Now: a.now(),
+	}, ids)
+	if err := errors.Join(err, ids.close()); err != nil {
+		var key *repository.KeyTakenError
+		if errors.As(err, &key) {
+			return hint(key, "imagepurge batch show %d, or choose another --key", key.Batch)
+		}
+		return intakeError(name, err)
+	}
+	return a.tellIntake(ctx, d, s, org, taken, ids, f)
+}
+
+// openFile opens a file, or stdin for "-".
+func (a *app) openFile(file string) (io.ReadCloser, string, error) {
+	if file == "-" {
+		return io.NopCloser(a.stdin), "stdin", nil
+	}
+	in, err := os.Open(file)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the list: %w", err)
+	}
+	return in, filepath.Base(file), nil
+}
+
+func intakeError(name string, err error) error {
+	var file *intake.FileError
+	if errors.As(err, &file) {
+		problem := file.Problem
+		if file.Line > 0 {
+			problem = fmt.Sprintf("line %d: %s", file.Line, problem)
+		}
+		err := fmt.Errorf("%s: %s; nothing was taken in", name, problem)
+		if file.Hint != "" {
+			return hint(err, "%s", file.Hint)
+		}
+		return err
+	}
+	return err
+}
+
+// organizationFor finds the organisation that a task goes to, and what it is
+// given besides.
+func (a *app) organizationFor(ctx context.Context, d *database, s settings.Settings, name string) (repository.Organization, repository.Settings, error) {
+	var none repository.Organization
+	for _, o := range s.Organizations {
+		if _, err := d.RecordOrganization(ctx, o.Name, explicit(o)); err != nil {
+			return none, repository.Settings{}, err
+		}
+	}
+	all, err := d.Organizations(ctx, "")
+	if err != nil {
+		return none, repository.Settings{}, err
+	}
+	if name == "" && len(all) > 1 {
+		var names []string
+		for _, o := range all {
+			names = append(names, o.Name)
+		}
+		return none, repository.Settings{}, usagef("there are several organisations: give --organization, one of %v", names)
+	}
+	for _, o := range all {
+		if name == "" || o.Name == name {
+			set := repository.Settings{}
+			if configured, ok := s.Organization(o.Name); ok {
+				set = explicit(configured)
+			}
+			return o, set, nil
+		}
+	}
+	return none, repository.Settings{}, usagef("there is no organisation %q; see: imagepurge org list", name)
+}
+
+// explicit are the settings of an organisation that were given, not defaulted.
+func explicit(o settings.Organization) repository.Settings {
+	set := repository.Settings{AccountID: o.AccountID}
+	if o.ModeGiven {
+		set.Mode = o.Mode
+	}
+	if o.ScopeGiven {
+		set.Scope = o.Scope
+	}
+	if o.SourceGiven {
+		set.Source = o.Source
+	}
+	return set
+}
+
+// effective are all settings of an organisation.
+func effective(o settings.Organization) repository.Settings {
+	return repository.Settings{Mode: o.Mode, Scope: o.Scope, Source: o.Source, AccountID: o.AccountID}
+}
+
+// idSource feeds an intake and keeps account of bad lines.
+type idSource struct {
+	a           *app
+	reader      *intake.Reader
+	skip        bool
+	preamble    []string
+	digest      intake.Digest
+	good, bad   int
+	rejectsFile string
+	rejects     *os.File
+	now         time.Time
+	said        time.Time
+}
+
+func (s *idSource) Next() (int, int64, bool, error) {
+	for {
+		row, err := s.reader.Next()
+		var line *intake.LineError
+		switch {
+		case errors.Is(err, io.EOF):
+			return 0, 0, false, s.end()
+		case errors.As(err, &line):
+			if err := s.badLine(line); err != nil {
+				return 0, 0, false, err
+			}
+			continue
+		case err != nil:
+			return 0, 0, false, err
+		}
+		s.good++
+		if s.good&0x3ffff == 0 {
+			s.a.note("%s lines read", term.Number(int64(s.good)))
+		}
+		s.digest.Add(row.ID)
+		return row.Line, row.ID, true, nil
+	}
+}
+
+func (s *idSource) badLine(line *intake.LineError) error {
+	s.bad++
+	if s.bad <= badLinesShown {
+		s.a.note("line %d: %s", line.Line, line.Reason)
+	}
+	if !s.skip {
+		return nil
+	}
+	if s.rejects == nil {
+		f, err := os.OpenFile(s.rejectsFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("write the rejects: %w", err)
+		}
+		s.rejects = f
+		if h := s.reader.Header(); len(h) > 0 {
+			if _, err := fmt.Fprintf(f, "%s\n", h); err != nil {
+				return fmt.Errorf("write the rejects: %w", err)
+			}
+		}
+	}
+	if _, err := fmt.Fprintf(s.rejects, "%s\n", line.Raw); err != nil {
+		return fmt.Errorf("write the rejects: %w", err)
+	}
+	return nil
+}
+
+// end decides whether what was read is taken in.
+func (s *idSource) end() error {
+	if s.bad > badLinesShown {
+		s.a.note("… and %s more bad lines", term.Number(int64(s.bad-badLinesShown)))
+	}
+	if s.bad > 0 && !s.skip {
+		return hint(fmt.Errorf("%s of %s lines are bad; nothing was taken in", term.Number(int64(s.bad)), term.Number(int64(s.good+s.bad))),
+			"mend them, or take in the others with --skip-invalid")
+	}
+	if s.good == 0 {
+		return errors.New("no customer id in the file; nothing was taken in")
+	}
+	if s.reader.CutShort() {
+		s.a.note("imagepurge: warning: the last line has no line end: was the file transferred whole?")
+	}
+	return nil
+}
+
+func (s *idSource) Digest() [sha256.Size]byte {
+	return [sha256.Size]byte(s.digest.Sum(s.preamble...))
+}
+
+func (s *idSource) close() error {
+	if s.rejects == nil {
+		return nil
+	}
+	return s.rejects.Close()
+}
+
+// intaken is what enqueue prints for scripts.
+type intaken struct {
+	Batch     int64      `json:"batch_id"`
+	Customers int64      `json:"customers"`
+	Existing  bool       `json:"existing"`
+	Earlier   *int64     `json:"earlier_batch_id"`
+	Repeated  int64      `json:"repeated"`
+	Invalid   int        `json:"invalid"`
+	DryRun    bool       `json:"dry_run"`
+	Paused    bool       `json:"paused"`
+	Calls     int64      `json:"calls_estimated"`
+	Nights    int        `json:"nights_estimated"`
+	Until     *time.Time `json:"until_estimated"`
+}
+
+func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, org repository.Organization, t repository.Intaken, ids *idSource, f enqueueFlags) error {
+	o, ok := s.Organization(org.Name)
+	if !ok {
+		o = s.Organizations[0]
+	}
+	plan, err := a.estimate(ctx, d, o, t.Tasks, f.dryRun)
+	if err != nil {
+		return err
+	}
+	out := intaken{Batch: t.Batch, Customers: t.Tasks, Existing: t.Existing, Repeated: t.Repeated, Invalid: ids.bad, DryRun: f.dryRun, Paused: f.paused,
+		Calls: plan.calls, Nights: plan.nights}
+	if !plan.until.IsZero() {
+		out.Until = &plan.until
+	}
+	if t.Earlier > 0 {
+		out.Earlier = &t.Earlier
+	}
+	return a.print(out, func(w io.Writer) error {
+		fmt.Fprintf(w, "batch %d\n", t.Batch)
+		if t.Existing {
+			a.note("the same list is batch %d already, taken in %s: nothing was taken in again", t.Batch, term.Time(t.Taken, nil))
+			a.note("to look: imagepurge batch show %d", t.Batch)
+			return nil
+		}
+		if t.Earlier > 0 {
+			a.note("note: the same list was taken in before, %s, as batch %d, which is finished", term.Time(t.Taken, nil), t.Earlier)
+		}
+		if t.Repeated > 0 {
+			a.note("%s lines repeat a customer: one task each", term.Number(t.Repeated))
+		}
+		if ids.bad > 0 {
+			a.note("%s bad lines were left out and written to %s", term.Number(int64(ids.bad)), ids.rejectsFile)
+		}
+		what := "to purge"
+		if f.dryRun {
+			what = "to count, nothing is deleted"
+		}
+		a.note("%s customers %s, about %s calls, %s", term.Number(t.Tasks), what, term.Number(plan.calls), plan.sentence())
+		if f.paused {
+			a.note("paused; to start: imagepurge batch resume %d --reason \"…\"", t.Batch)
+		}
+		a.note("to stop it: imagepurge batch cancel %d --reason \"…\"", t.Batch)
+		return nil
+	})
+}
+
+// outlook is when work will be done, as far as can be told.
+type outlook struct {
+	calls  int64
+	nights int
+	until  time.Time
+}
+
+func (p outlook) sentence() string {
+	switch {
+	case p.until.IsZero():
+		return "more nights than can be planned"
+	case p.nights == 1:
+		return "1 night, until " + term.Time(p.until, nil)
+	}
+	return fmt.Sprintf("%d nights, until %s", p.nights, term.Time(p.until, nil))
+}
+
+// callsGuessed is taken for a customer's calls before any was seen: a listing, a
+// delete, a verifying listing.
+const callsGuessed = 3
+
+// estimate reckons the calls of some customers, and when they will be done with
+// everything that waits before them.
+func (a *app) estimate(ctx context.Context, d *database, o settings.Organization, customers int64, dryRun bool) (outlook, error) {
+	batches, err := d.Batches(ctx, 1000)
+	if err != nil {
+		return outlook{}, err
+	}
+	each := float64(callsGuessed)
+	if o.Mode == jobs.Economy {
+		each--
+	}
+	var seen, ended, open int64
+	for _, b := range batches {
+		if b.Organization != o.Name {
+			continue
+		}
+		if !b.DryRun {
+			seen += b.APICalls
+			ended += b.Completed + b.Failed + b.Review
+		}
+		if b.State == "active" {
+			open += b.Open
+		}
+	}
+	if ended >= 100 {
+		each = float64(seen) / float64(ended)
+	}
+	var p outlook
+	p.calls = int64(float64(customers) * each)
+	if dryRun {
+		p.calls = customers
+	}
+	left := float64(max(open, customers)-customers)*each + float64(p.calls)
+	perMinute := float64(o.PerMinute())
+	for _, w := range o.Schedule.Windows(a.now(), 1000) {
+		from := w.OpensAt
+		if now := a.now(); from.Before(now) {
+			from = now
+		}
+		p.nights++
+		room := w.ClosesAt.Sub(from).Minutes() * perMinute
+		if left <= room {
+			p.until = from.Add(time.Duration(left / perMinute * float64(time.Minute)))
+			return p, nil
+		}
+		left -= room
+	}
+	return p, nil
+}

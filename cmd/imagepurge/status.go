@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagepurge/imagepurge/internal/settings"
+	"github.com/imagepurge/imagepurge/internal/term"
+	"github.com/imagepurge/imagepurge/jobs/purge"
+	"github.com/imagepurge/imagepurge/repository"
+)
+
+// organizationStatus is what an organisation does now.
+type organizationStatus struct {
+	Name          string     `json:"name"`
+	RatePerMinute int        `json:"rate_per_minute"`
+	WindowOpen    bool       `json:"window_open"`
+	WindowCloses  *time.Time `json:"window_closes"`
+	NextWindow    *time.Time `json:"next_window"`
+	Breaker       *string    `json:"breaker"`
+	NextDue       *time.Time `json:"next_due"`
+	LimitedBy     string     `json:"limited_by"`
+	Until         *time.Time `json:"until_estimated"`
+}
+
+type shownStatus struct {
+	repository.Status
+	Running []organizationStatus `json:"running"`
+	Trouble []string             `json:"trouble"`
+}
+
+// noProgressAfter is how long an open window with work may pass without a task
+// that ends before a monitor is told.
+const noProgressAfter = 15 * time.Minute
+
+func (a *app) statusCommand() *cobra.Command {
+	var check bool
+	c := &cobra.Command{
+		Use: "status", Short: "What runs now, what waits, and for what",
+		Example: "  imagepurge status\n  imagepurge status --check && echo fine", Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s settings.Settings, d *database) error {
+				st, err := a.status(cmd.Context(), s, d)
+				if err != nil {
+					return err
+				}
+				if err := a.print(st, func(w io.Writer) error { return a.showStatus(w, st) }); err != nil {
+					return err
+				}
+				if check && len(st.Trouble) > 0 {
+					return statusError(exitSomeLeft)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, or no progress")
+	return c
+}
+
+func (a *app) status(ctx context.Context, s settings.Settings, d *database) (shownStatus, error) {
+	st := shownStatus{Trouble: []string{}}
+	var err error
+	if st.Status, err = d.Status(ctx); err != nil {
+		return st, err
+	}
+	for _, o := range s.Organizations {
+		known, err := d.Organizations(ctx, o.Name)
+		if err != nil {
+			return st, err
+		}
+		if len(known) == 0 {
+			continue
+		}
+		look, err := d.Outlook(ctx, known[0].ID, 0)
+		if err != nil {
+			return st, err
+		}
+		run := organizationStatus{Name: o.Name, RatePerMinute: o.PerMinute(), Breaker: known[0].BreakerReason}
+		window := o.Schedule.At(st.Now)
+		run.WindowOpen = window.Open
+		if window.Open {
+			run.WindowCloses = &window.ClosesAt
+		} else {
+			run.NextWindow = &window.NextOpen
+		}
+		if look.Waiting {
+			run.NextDue = &look.NextDue
+		}
+		run.LimitedBy = limitedBy(look, window.Open, st, o.PerMinute())
+		if p, err := a.estimate(ctx, d, o, 0, false); err == nil && !p.until.IsZero() && (look.Ready || look.Waiting) {
+			run.Until = &p.until
+		}
+		st.Running = append(st.Running, run)
+		if look.Breaker != "" {
+			st.Trouble = append(st.Trouble, fmt.Sprintf("breaker of %s is open since %s: %s (HTTP %d, code %s)", o.Name, term.Time(look.BreakerSince, nil), look.Breaker, look.BreakerStatus, look.BreakerCode))
+		}
+		if window.Open && look.Ready && !look.Paused && st.Now.Sub(window.OpenedAt) > noProgressAfter &&
+			(st.LastFinished == nil || st.Now.Sub(*st.LastFinished) > noProgressAfter) {
+			st.Trouble = append(st.Trouble, fmt.Sprintf("no progress: the window of %s is open since %s, work waits, and no task has ended for %s", o.Name, term.Time(window.OpenedAt, nil), noProgressAfter))
+		}
+	}
+	if st.InReview > 0 {
+		st.Trouble = append(st.Trouble, fmt.Sprintf("%s tasks wait for a person: imagepurge task list --state review", term.Number(st.InReview)))
+	}
+	if st.OldestTransaction > time.Hour.Seconds() {
+		st.Trouble = append(st.Trouble, fmt.Sprintf("a transaction is open since %s: it keeps dead rows alive and makes claims slow", term.Duration(time.Duration(st.OldestTransaction)*time.Second)))
+	}
+	return st, nil
+}
+
+// limitedBy names what holds up the work most.
+func limitedBy(o purge.Outlook, open bool, st shownStatus, perMinute int) string {
+	switch {
+	case o.Breaker != "":
+		return "breaker"
+	case o.Paused:
+		return "pause"
+	case !o.Ready && !o.Waiting && !o.Leased:
+		return "nothing to do"
+	case !o.NoClaimsUntil.IsZero():
+		return "the database server changed: settles until " + term.Time(o.NoClaimsUntil, nil)
+	case len(st.Workers) > 0 && st.CallsLastMinute >= int64(perMinute)*9/10:
+		return "rate"
+	case len(st.Workers) > 0:
+		return "concurrency or latency"
+	case !open:
+		return "window"
+	case !o.Ready:
+		return "waiting for due times"
+	}
+	return "no worker runs"
+}
+
+func (a *app) showStatus(w io.Writer, st shownStatus) error {
+	for _, o := range st.Running {
+		fmt.Fprintf(w, "%s: ", o.Name)
+		if o.WindowOpen {
+			fmt.Fprintf(w, "window open until %s", term.Time(*o.WindowCloses, nil))
+		} else {
+			fmt.Fprintf(w, "window opens %s (%s)", term.Time(*o.NextWindow, nil), term.Relative(*o.NextWindow, st.Now))
+		}
+		fmt.Fprintf(w, "; limited by: %s\n", o.LimitedBy)
+		if o.NextDue != nil {
+			fmt.Fprintf(w, "  next waiting task is due %s\n", term.Relative(*o.NextDue, st.Now))
+		}
+		if o.Until != nil {
+			fmt.Fprintf(w, "  done with everything about %s (%s)\n", term.Time(*o.Until, nil), term.Relative(*o.Until, st.Now))
+		}
+	}
+	fmt.Fprintf(w, "last minute: %s customers ended, %s calls made for them\n", term.Number(st.TasksLastMinute), term.Number(st.CallsLastMinute))
+	for _, p := range st.Pauses {
+		what := "everything"
+		if p.Organization != nil {
+			what = *p.Organization
+		}
+		fmt.Fprintf(w, "paused: %s, since %s, by %s: %s\n", what, term.Time(p.PausedAt, nil), p.PausedBy, term.Visible(p.Reason))
+	}
+	for _, x := range st.Workers {
+		fmt.Fprintf(w, "worker %s: %s customers in hand\n", x.Name, term.Number(x.Tasks))
+	}
+	for _, t := range st.Trouble {
+		fmt.Fprintf(w, "attention: %s\n", t)
+	}
+	if len(st.Batches) == 0 {
+		_, err := fmt.Fprintln(w, "no batch is open; to take one in: imagepurge enqueue customers.csv")
+		return err
+	}
+	fmt.Fprintln(w)
+	return a.batchTable(w, st.Batches)
+}
