@@ -22,9 +22,12 @@ import (
 // jitter, and an exact 60 s would let one call too many into a window.
 const tolerance = 250 * time.Millisecond
 
-// grain is the shortest time between two grants worth waking up for. At limits
-// beyond 60,000 a minute several slots are given at a time.
+// grain is the shortest time between two grants worth waking up for.
 const grain = time.Millisecond
+
+// lateness is by how much a wake-up may come late without a slot being lost. The
+// window's own count keeps the limit all the same.
+const lateness = 20 * time.Millisecond
 
 // Pauses after a 429 that doesn't say for how long, in the order in which they
 // follow each other. The last one outlasts any calendar minute.
@@ -87,7 +90,7 @@ type Budget struct {
 func New(cfg Config) *Budget {
 	window := time.Minute + tolerance
 	perSecond := rate.Limit(float64(cfg.PerMinute) / window.Seconds())
-	burst := max(1, int(float64(perSecond)*grain.Seconds()))
+	burst := max(2, int(float64(perSecond)*lateness.Seconds()))
 	return &Budget{
 		cfg: cfg, window: window, pace: rate.NewLimiter(perSecond, burst), full: perSecond,
 		calls: make(map[ID]call), views: make(map[ID]int),

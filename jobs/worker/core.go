@@ -279,7 +279,8 @@ func (c *Core) goOn(now time.Time, out []Effect) []Effect {
 func (c *Core) nextWake(now, slot time.Time) time.Time {
 	next := now.Add(idleWait)
 	earlier := func(t time.Time) {
-		if !t.IsZero() && t.Before(next) {
+		// What was due before now and wasn't done waits for an event, not for time.
+		if t.After(now) && t.Before(next) {
 			next = t
 		}
 	}
