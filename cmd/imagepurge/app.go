@@ -212,13 +212,10 @@ func id(what, s string) (int64, error) {
 // load reads the settings and prints what is odd about them.
 func (a *app) load() (settings.Settings, error) {
 	s, err := settings.Load(settings.Source{Environ: a.environ, File: a.configFile, ReadFile: os.ReadFile, AllowPlainHTTP: a.allowPlain})
-	if err != nil {
-		return s, err
+	for _, w := range s.Warnings { // first: a mistyped name often explains a fault
+		a.note("imagepurge: warning: %s", w)
 	}
-	for _, w := range s.Warnings {
-		fmt.Fprintf(a.out.Err, "imagepurge: warning: %s\n", w)
-	}
-	return s, nil
+	return s, err
 }
 
 // logger writes to stderr: text for people, JSON for machines.
