@@ -133,7 +133,7 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
 func (c *Client) List(ctx context.Context, customer jobs.Customer) jobs.Answer {
 	if customer.ID <= 0 || customer.Source == "" {
 		// Without a source the API says 8016, which would stop the whole organisation.
-		return c.notMade(jobs.ClassInvalid, "invalid")
+		return c.notMade(jobs.ClassInvalid)
 	}
 	// The reference page prints the path as …/setImage; this is the form of its
 	// example and of the older docs (API page, "Get customer image").
@@ -152,14 +152,14 @@ func (c *Client) List(ctx context.Context, customer jobs.Customer) jobs.Answer {
 // followed by another DELETE before a listing has shown the image.
 func (c *Client) Delete(ctx context.Context, permit *clearance.Clearance) jobs.Answer {
 	if permit == nil {
-		return c.notMade(jobs.ClassNotSent, "invalid")
+		return c.notMade(jobs.ClassNotSent)
 	}
 	intent := permit.Intent()
 	var query strings.Builder
 	for i, target := range intent.Targets {
 		// Highest index first (step 3). An index named twice would be two deletes.
 		if target.Position < 0 || target.Position > math.MaxInt32 || i > 0 && target.Position >= intent.Targets[i-1].Position {
-			return c.notMade(jobs.ClassNotSent, "invalid")
+			return c.notMade(jobs.ClassNotSent)
 		}
 		if i > 0 {
 			query.WriteByte('&')
@@ -167,7 +167,7 @@ func (c *Client) Delete(ctx context.Context, permit *clearance.Clearance) jobs.A
 		query.WriteString("image_ids=" + strconv.Itoa(target.Position))
 	}
 	if intent.Customer.ID <= 0 || query.Len() == 0 {
-		return c.notMade(jobs.ClassNotSent, "invalid")
+		return c.notMade(jobs.ClassNotSent)
 	}
 	path := "/v2/customers/" + strconv.FormatInt(intent.Customer.ID, 10) + "/deleteImage"
 	return c.do(ctx, http.MethodDelete, path, query.String(), permit, func(status int, body []byte) verdict {
@@ -176,8 +176,8 @@ func (c *Client) Delete(ctx context.Context, permit *clearance.Clearance) jobs.A
 }
 
 // notMade answers a call whose arguments can't make a request.
-func (c *Client) notMade(class jobs.Class, code string) jobs.Answer {
-	return c.answer(verdict{class: class, code: code}, 0, time.Time{})
+func (c *Client) notMade(class jobs.Class) jobs.Answer {
+	return c.answer(verdict{class: class, code: "invalid"}, 0, time.Time{})
 }
 
 func (c *Client) answer(v verdict, status int, sentAt time.Time) jobs.Answer {

@@ -103,7 +103,7 @@ func (f *frame) endOfLine() {
 // endOfHead lets net/http's own reader say what kind of body follows, so that
 // the two can't be of different minds.
 func (f *frame) endOfHead() {
-	head, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(f.line)), nil)
+	head, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(f.line)), nil) //nolint:bodyclose // it is the head alone
 	f.line = nil
 	switch {
 	case err != nil, head.StatusCode == http.StatusSwitchingProtocols:

@@ -41,7 +41,7 @@ type Migration struct {
 // It needs a direct connection, not a pooler in transaction mode.
 func Up(ctx context.Context, url string) ([]Migration, error) {
 	var applied []Migration
-	err := with(ctx, url, func(p *goose.Provider) error {
+	err := with(url, func(p *goose.Provider) error {
 		results, err := p.Up(ctx)
 		for _, r := range results {
 			applied = append(applied, Migration{Version: r.Source.Version, Name: r.Source.Path, AppliedAt: time.Time{}})
@@ -57,7 +57,7 @@ func Up(ctx context.Context, url string) ([]Migration, error) {
 // Status lists all migrations, with the time for those that are applied.
 func Status(ctx context.Context, url string) ([]Migration, error) {
 	var all []Migration
-	err := with(ctx, url, func(p *goose.Provider) error {
+	err := with(url, func(p *goose.Provider) error {
 		states, err := p.Status(ctx)
 		for _, s := range states {
 			all = append(all, Migration{Version: s.Source.Version, Name: s.Source.Path, AppliedAt: s.AppliedAt})
@@ -71,7 +71,7 @@ func Status(ctx context.Context, url string) ([]Migration, error) {
 }
 
 // with opens a connection of its own: goose speaks database/sql.
-func with(ctx context.Context, url string, do func(*goose.Provider) error) error {
+func with(url string, do func(*goose.Provider) error) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return errors.New("the database URL can't be read; its form is postgres://user@host:5432/database")

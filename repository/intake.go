@@ -22,7 +22,6 @@ type Intake struct {
 	Reason       string
 	Settings     Settings // empty values: the organisation's
 	Person       Person
-	Now          time.Time // for the tasks' age
 }
 
 // IDs yields customer ids with their line, one after the other.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -82,7 +83,7 @@ func readUpload(w http.ResponseWriter, r *http.Request) (sizes []int64, status i
 	}
 	for {
 		part, err := parts.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -141,7 +141,7 @@ a table of tasks, within the allowed calls per minute, and writes down what happ
 		Example:           "  imagepurge demo\n  imagepurge enqueue --dry-run ten-customers.csv\n  imagepurge run --once",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.begin(cmd) },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -178,7 +178,7 @@ const exitCodes = `0        all well
 3        it did its work, and some tasks failed or wait for a person
 130, 143 interrupted (Ctrl-C, SIGTERM) after an orderly stop: nothing in doubt was left unrecorded`
 
-func (a *app) begin(cmd *cobra.Command) error {
+func (a *app) begin() error {
 	switch a.format {
 	case "table", "json":
 	default:

@@ -109,7 +109,7 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 	sc := newScreen(a.out, a.now, int64(f.customers), 5*time.Second)
 	c := &crew{a: a, s: s, d: st.d, screen: sc, log: a.logger(s, sc, slog.LevelError), flags: runFlags{once: true, batch: batch}}
 	began := a.now()
-	results, err := c.run(stop)
+	_, err = c.run(stop)
 	sc.finish()
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 	if err := st.api.Settle(ctx); err != nil {
 		return err
 	}
-	out, err := st.judge(ctx, batch, results[0].Stats, a.now().Sub(began))
+	out, err := st.judge(ctx, batch, a.now().Sub(began))
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (i
 		return 0, err
 	}
 	ids := &idSource{a: a, reader: reader}
-	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: "customers.csv", RequestedBy: "demo", Reason: "a demonstration", Person: a.person(), Now: a.now()}, ids)
+	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: "customers.csv", RequestedBy: "demo", Reason: "a demonstration", Person: a.person()}, ids)
 	if err != nil {
 		return 0, err
 	}

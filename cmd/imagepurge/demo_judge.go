@@ -10,7 +10,6 @@ import (
 	"github.com/imagepurge/imagepurge/capillary/sandbox"
 	"github.com/imagepurge/imagepurge/internal/term"
 	"github.com/imagepurge/imagepurge/jobs"
-	"github.com/imagepurge/imagepurge/jobs/worker"
 	"github.com/imagepurge/imagepurge/repository"
 )
 
@@ -43,7 +42,7 @@ func (r *demoReport) compare(what string, report, journal int64) {
 }
 
 // judge compares what is recorded with what the sandbox executed.
-func (st *stage) judge(ctx context.Context, batch int64, stats worker.Stats, took time.Duration) (*demoReport, error) {
+func (st *stage) judge(ctx context.Context, batch int64, took time.Duration) (*demoReport, error) {
 	b, err := st.d.Batch(ctx, batch)
 	if err != nil {
 		return nil, err

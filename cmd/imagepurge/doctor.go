@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -179,11 +180,17 @@ func (a *app) tellDoctor(all []finding) error {
 		wrong = wrong || f.State == "wrong"
 	}
 	if err := a.print(all, func(w io.Writer) error {
-		var rows [][]string
 		for _, f := range all {
-			rows = append(rows, []string{f.State, f.What, f.Says, f.Mend})
+			if _, err := fmt.Fprintf(w, "%-9s  %s: %s\n", f.State, f.What, strings.ReplaceAll(f.Says, "\n", "\n           ")); err != nil {
+				return err
+			}
+			if f.Mend != "" {
+				if _, err := fmt.Fprintf(w, "           to mend: %s\n", f.Mend); err != nil {
+					return err
+				}
+			}
 		}
-		return term.Table(w, []string{"", "WHAT", "FOUND", "TO MEND"}, rows)
+		return nil
 	}); err != nil {
 		return err
 	}

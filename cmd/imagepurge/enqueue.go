@@ -89,13 +89,13 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 			f.rejects = "stdin.rejects"
 		}
 	}
-	ids := &idSource{a: a, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects, now: a.now(),
+	ids := &idSource{a: a, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects,
 		// What is done with the ids belongs to the content: a dry run of a list isn't
 		// the list.
 		preamble: []string{"dry_run", fmt.Sprint(f.dryRun)}}
 	taken, err := d.TakeIn(ctx, repository.Intake{
 		Organization: org.ID, Name: name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
-		RequestedBy: f.requestedBy, Reason: f.reason, Settings: set, Person: a.person(), Now: a.now(),
+		RequestedBy: f.requestedBy, Reason: f.reason, Settings: set, Person: a.person(),
 	}, ids)
 	if err := errors.Join(err, ids.close()); err != nil {
 		var key *repository.KeyTakenError
@@ -197,8 +197,6 @@ type idSource struct {
 	good, bad   int
 	rejectsFile string
 	rejects     *os.File
-	now         time.Time
-	said        time.Time
 }
 
 func (s *idSource) Next() (int, int64, bool, error) {

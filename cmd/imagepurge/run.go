@@ -364,31 +364,28 @@ func (p *post) windows(stop *stopping) (result, error) {
 		ended    = make(chan over, 1)
 		closeRun chan struct{}
 		running  bool
-		stopped  bool
 		event    schedule.Event = schedule.Clock{}
 		wake                    = time.NewTimer(time.Hour)
 	)
 	defer wake.Stop()
 	for {
-		if !stopped {
-			for _, e := range stepper.Step(time.Now(), event) {
-				switch e := e.(type) {
-				case schedule.OpenRun:
-					p.tellOpen(stop.ctx, e.Window)
-					closeRun, running = make(chan struct{}), true
-					end := closeRun
-					go func() {
-						end, stats, err := worker.New(p.options).Run(stop.ctx, end)
-						ended <- over{e.Window, end, stats, err}
-					}()
-				case schedule.CloseRun:
-					close(closeRun)
-					closeRun = nil
-				case schedule.WakeAt:
-					wake.Reset(max(0, time.Until(e.At)))
-					if !running {
-						p.tellClosed(stop.ctx, e.At)
-					}
+		for _, e := range stepper.Step(time.Now(), event) {
+			switch e := e.(type) {
+			case schedule.OpenRun:
+				p.tellOpen(stop.ctx, e.Window)
+				closeRun, running = make(chan struct{}), true
+				end := closeRun
+				go func() {
+					end, stats, err := worker.New(p.options).Run(stop.ctx, end)
+					ended <- over{e.Window, end, stats, err}
+				}()
+			case schedule.CloseRun:
+				close(closeRun)
+				closeRun = nil
+			case schedule.WakeAt:
+				wake.Reset(max(0, time.Until(e.At)))
+				if !running {
+					p.tellClosed(stop.ctx, e.At)
 				}
 			}
 		}
@@ -404,25 +401,18 @@ func (p *post) windows(stop *stopping) (result, error) {
 				return all, err
 			}
 			p.screen.say("%s", summary(p.o.Name, o.stats))
-			if stopped {
-				return all, nil
-			}
 			event = schedule.RunEnded{Window: o.window}
 		case <-stop.orderly:
-			if stopped {
-				// The hard stop ends the run; wait for it.
-				o := <-ended
-				all.Stats, all.End = o.stats, o.end
-				return all, hardStop(stop, o.err)
-			}
-			stopped = true
 			if !running {
 				return all, nil
 			}
 			if closeRun != nil {
 				close(closeRun)
-				closeRun = nil
 			}
+			o := <-ended
+			all.Stats, all.End = o.stats, o.end
+			p.screen.say("%s", summary(p.o.Name, o.stats))
+			return all, hardStop(stop, o.err)
 		}
 	}
 }
@@ -436,11 +426,9 @@ func (p *post) tellOpen(ctx context.Context, w schedule.Window) {
 }
 
 func (p *post) tellClosed(ctx context.Context, opens time.Time) {
-	key := "closed " + opens.String()
-	if p.screen.said[p.o.Name] == key {
+	if !p.screen.first(p.o.Name, "closed until "+opens.String()) {
 		return
 	}
-	p.screen.said[p.o.Name] = key
 	left, err := p.a.openCustomers(ctx, p.d, 0)
 	if err != nil {
 		p.log.Warn("open customers could not be counted", "error", err)
@@ -492,6 +480,9 @@ func (a *app) tellRun(ctx context.Context, d *database, f runFlags, results []re
 		}
 	}
 	for _, r := range results {
+		if o := r.Stats.Outlook; r.End == worker.NothingLeft && (o.Paused || o.Blocked) {
+			a.note("%s: %s", r.Organization, outlookNote(o))
+		}
 		if r.End == worker.Breaker {
 			a.note("imagepurge: error: %s: %s", r.Organization, outlookNote(r.Stats.Outlook))
 			a.note("imagepurge: hint: mend the cause, then run again: each start makes one probe; or: imagepurge org close-breaker %s --reason \"…\"", r.Organization)

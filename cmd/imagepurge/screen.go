@@ -93,6 +93,17 @@ func (s *screen) watch(name string, st worker.Stats) {
 	}
 }
 
+// first says whether an organisation is told something new.
+func (s *screen) first(name, what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said[name] == what {
+		return false
+	}
+	s.said[name] = what
+	return true
+}
+
 func (s *screen) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -245,7 +245,7 @@ func (d Download) open(ctx context.Context, address string) (io.ReadCloser, int6
 		return nil, 0, fmt.Errorf("no connection: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return nil, 0, fmt.Errorf("answer %s", resp.Status)
 	}
 	return resp.Body, resp.ContentLength, nil

@@ -151,7 +151,7 @@ func (p place) openLog(own func(string) error) (*os.File, error) {
 		return nil, err
 	}
 	if err := own(p.logFile()); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -211,7 +211,7 @@ func portFree(port int) bool {
 	if err != nil {
 		return false
 	}
-	l.Close()
+	_ = l.Close()
 	return true
 }
 

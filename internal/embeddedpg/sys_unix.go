@@ -174,13 +174,13 @@ func tryLock(path string) (*fileLock, error) {
 	}
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if err != nil {
-		f.Close()
-		if err == unix.EWOULDBLOCK {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errLocked
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -188,7 +188,7 @@ func tryLock(path string) (*fileLock, error) {
 	held, err1 := f.Stat()
 	there, err2 := os.Lstat(path)
 	if err1 != nil || err2 != nil || !os.SameFile(held, there) {
-		f.Close()
+		_ = f.Close()
 		return nil, errLocked
 	}
 	return &fileLock{file: f}, nil
@@ -201,4 +201,4 @@ func (l *fileLock) note(text string) {
 	}
 }
 
-func (l *fileLock) release() { l.file.Close() }
+func (l *fileLock) release() { _ = l.file.Close() }

@@ -113,7 +113,7 @@ func (b *Bar) Finish() {
 }
 
 func (b *Bar) print(line string) {
-	io.WriteString(b.out.Err, line+"\n") // progress that can't be shown stops no work
+	_, _ = io.WriteString(b.out.Err, line+"\n") // progress that can't be shown stops no work
 	b.shown = true
 }
 
@@ -128,7 +128,7 @@ func (b *Bar) draw(line string) {
 	if n < b.drawn {
 		text += "\r" + line
 	}
-	io.WriteString(b.out.Err, text)
+	_, _ = io.WriteString(b.out.Err, text)
 	b.drawn = n
 	b.shown = n > 0
 }

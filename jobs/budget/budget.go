@@ -45,7 +45,7 @@ type ID int64
 
 // Config is what the budget keeps to.
 type Config struct {
-	PerMinute   int           // calls, > 0
+	PerMinute   int           // calls, at least 2: a listing and a delete that follows it at once
 	Concurrency int           // calls in flight, > 0
 	ViewMaxAge  time.Duration // how old a view may get
 }
@@ -131,16 +131,24 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 		if now.Before(b.pausedUntil) {
 			return granted, b.wake(b.pausedUntil)
 		}
+		b.expire(now)
 		i := b.choose()
 		if i < 0 || len(b.calls) >= b.cfg.Concurrency {
-			return granted, time.Time{}
+			return granted, b.nextExpiry()
 		}
-		if at := b.roomAt(now); now.Before(at) {
+		need := 1
+		if b.slow() && b.wishes[i].Kind == jobs.SlotList {
+			need = min(2, b.cfg.PerMinute) // its first delete must follow while the view is fresh
+		}
+		if at := b.roomAt(now, need); now.Before(at) {
 			return granted, at
 		}
-		if !b.pace.AllowN(now, 1) {
-			wait := time.Duration(math.Ceil((1 - b.pace.TokensAt(now)) / float64(b.pace.Limit()) * float64(time.Second)))
+		if missing := float64(need) - b.pace.TokensAt(now); missing > 0 {
+			wait := time.Duration(math.Ceil(missing / float64(b.pace.Limit()) * float64(time.Second)))
 			return granted, now.Add(max(wait, grain))
+		}
+		if !b.pace.AllowN(now, 1) {
+			return granted, now.Add(grain)
 		}
 		w := b.wishes[i]
 		b.wishes = slices.Delete(b.wishes, i, i+1)
@@ -152,6 +160,34 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 	}
 }
 
+// expire turns wishes for the delete of a view that is too old into wishes for a
+// listing: that is what their slot would be used for.
+func (b *Budget) expire(now time.Time) {
+	for i, w := range b.wishes {
+		if w.Kind == jobs.SlotDelete && now.Sub(w.ViewAt) > b.cfg.ViewMaxAge {
+			b.wishes[i].Kind = jobs.SlotList
+			delete(b.views, w.id)
+		}
+	}
+}
+
+// nextExpiry is when a wish that waits will be for a listing instead; zero where
+// none waits.
+func (b *Budget) nextExpiry() (next time.Time) {
+	for _, w := range b.wishes {
+		if at := w.ViewAt.Add(b.cfg.ViewMaxAge + grain); w.Kind == jobs.SlotDelete && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
+// slow says whether slots are so far apart that only one view at a time can be
+// used up before it is too old.
+func (b *Budget) slow() bool {
+	return 4/float64(b.pace.Limit()) >= b.cfg.ViewMaxAge.Seconds()
+}
+
 func (b *Budget) wake(t time.Time) time.Time {
 	if len(b.wishes) == 0 {
 		return time.Time{}
@@ -159,10 +195,10 @@ func (b *Budget) wake(t time.Time) time.Time {
 	return t
 }
 
-// roomAt returns when one more call keeps the limit. Calls that were granted and
+// roomAt returns when so many more calls keep the limit. Calls that were granted and
 // not written yet count as written now: however long a commit takes, two calls
 // that are a window's calls apart are a window apart when they leave.
-func (b *Budget) roomAt(now time.Time) time.Time {
+func (b *Budget) roomAt(now time.Time, need int) time.Time {
 	old := 0
 	for old < len(b.sends) && now.Sub(b.sends[old]) >= b.window {
 		old++
@@ -174,7 +210,7 @@ func (b *Budget) roomAt(now time.Time) time.Time {
 			unwritten++
 		}
 	}
-	over := len(b.sends) + unwritten + 1 - b.cfg.PerMinute
+	over := len(b.sends) + unwritten + need - b.cfg.PerMinute
 	switch {
 	case over <= 0:
 		return now
@@ -188,8 +224,9 @@ func (b *Budget) roomAt(now time.Time) time.Time {
 func (b *Budget) choose() int {
 	best := -1
 	startable := b.mayStartListing()
+	reserved := b.slow() && b.viewExpected()
 	for i, w := range b.wishes {
-		if w.Kind == jobs.SlotList && !startable {
+		if w.Kind == jobs.SlotList && !startable || w.Kind == jobs.SlotVerify && reserved {
 			continue
 		}
 		if best < 0 || w.before(b.wishes[best]) {
@@ -197,6 +234,22 @@ func (b *Budget) choose() int {
 		}
 	}
 	return best
+}
+
+// viewExpected says whether the next slot is a delete's: of a live view, or of one
+// that a listing under way will bring.
+func (b *Budget) viewExpected() bool {
+	for _, left := range b.views {
+		if left > 0 {
+			return true
+		}
+	}
+	for _, c := range b.calls {
+		if c.kind == jobs.SlotList {
+			return true
+		}
+	}
+	return false
 }
 
 func (w wish) before(o wish) bool {

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -109,7 +110,7 @@ func (c *csvReader) parse(l *lineReader) (reason string, err error) {
 				break
 			}
 			c.data = append(c.data, '\n')
-			if err := l.next(); err == io.EOF {
+			if err := l.next(); errors.Is(err, io.EOF) {
 				return "", neverClosed(first)
 			} else if err != nil {
 				return "", err

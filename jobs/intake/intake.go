@@ -146,11 +146,11 @@ func (r *Reader) Next() (Row, error) {
 		r.any = true
 		return row, nil
 	}
-	if _, bad := err.(*LineError); bad {
+	if bad := (*LineError)(nil); errors.As(err, &bad) {
 		r.any = true
 		return Row{}, err
 	}
-	if err == io.EOF && !r.any {
+	if errors.Is(err, io.EOF) && !r.any {
 		err = emptyFile()
 	}
 	r.err = err

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -71,7 +72,7 @@ func (l *lineReader) next() error {
 		}
 		if l.srcErr != nil {
 			switch {
-			case l.srcErr != io.EOF:
+			case !errors.Is(l.srcErr, io.EOF):
 				return l.fail(readFailed(l.line+1, l.srcErr))
 			case i == l.start:
 				return l.fail(io.EOF)

@@ -55,7 +55,6 @@ type row struct {
 	until    time.Time
 	attempts int
 	waiting  jobs.Waiting
-	listed   bool
 	rows     []purge.Image
 	counters purge.Counters
 }
