@@ -9,6 +9,7 @@ package clearance
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,10 +57,17 @@ func (e *LateError) Error() string {
 }
 
 // Issue makes the clearance for a committed intent. For the store alone.
-func Issue(in Intent) *Clearance { return &Clearance{intent: in} }
+func Issue(in Intent) *Clearance {
+	in.Targets = slices.Clone(in.Targets) // what was committed, whatever becomes of the caller's
+	return &Clearance{intent: in}
+}
 
-// Intent returns what was committed.
-func (c *Clearance) Intent() Intent { return c.intent }
+// Intent returns a copy of what was committed.
+func (c *Clearance) Intent() Intent {
+	in := c.intent
+	in.Targets = slices.Clone(in.Targets)
+	return in
+}
 
 // Spend uses the clearance up. It must be called right before the request is
 // written, with the time at that moment. It returns [ErrSpent] the second time,

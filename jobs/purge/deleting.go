@@ -54,7 +54,7 @@ func (m *Machine) choose() []clearance.Target {
 }
 
 // refused handles a write that the store did not accept.
-func (m *Machine) refused(why Refusal) Effect {
+func (m *Machine) refused(now time.Time, why Refusal) Effect {
 	if why == LeaseLost {
 		switch m.phase {
 		case listing, sending:
@@ -70,10 +70,10 @@ func (m *Machine) refused(why Refusal) Effect {
 	}
 	m.must(intending, WriteRefused{})
 	// Nothing of the write was committed, and nothing will be sent.
-	m.unsend(jobs.Planned)
+	m.unsend()
 	m.calls = m.calls[:len(m.calls)-1]
 	m.count.Sequence--
-	m.rest, m.restFor = RestClear, 0
+	m.clearRest(now)
 	switch why {
 	case CancelledBy:
 		m.cancelled = true
@@ -88,12 +88,12 @@ func (m *Machine) refused(why Refusal) Effect {
 }
 
 // unsend takes back what intend had counted: nothing left this machine.
-func (m *Machine) unsend(s jobs.ImageState) {
+func (m *Machine) unsend() {
 	m.count.APICalls--
 	for _, t := range m.targets {
 		i, _ := m.find(t.Key)
 		m.images[i].Sends--
-		m.set(i, s, "")
+		m.set(i, jobs.Planned, "")
 	}
 }
 
@@ -101,9 +101,22 @@ func (m *Machine) unsend(s jobs.ImageState) {
 // sent under it.
 func (m *Machine) withdraw(now time.Time, after time.Duration, waiting jobs.Waiting) Effect {
 	m.noteDelete(jobs.Answer{Class: jobs.ClassNotSent, AnsweredAt: now})
-	m.unsend(jobs.Planned)
-	m.rest, m.restFor = RestClear, 0
+	m.unsend()
+	m.clearRest(now)
 	return m.giveBack(after, waiting)
+}
+
+// clearRest ends the customer's rest, for no answer is outstanding. A listing may
+// still show what was just deleted: this task's rows would contradict it, another
+// task's can't. So nobody else has the customer before the lag is over.
+func (m *Machine) clearRest(now time.Time) {
+	m.rest, m.restFor = RestClear, 0
+	if m.deletedAt.IsZero() {
+		return
+	}
+	if left := m.cfg.ListingLag - now.Sub(m.deletedAt); left > 0 {
+		m.rest, m.restFor = RestSettle, left
+	}
 }
 
 // noteDelete completes the record of the delete under way.
@@ -139,17 +152,20 @@ func (m *Machine) answered(now time.Time, a jobs.Answer) Effect {
 	}, a.Class) {
 		m.passed = jobs.DeleteCall
 	}
-	m.rest, m.restFor = RestClear, 0
+	if batch := len(m.targets) > 1; a.Class == jobs.ClassDeleted || a.Class == jobs.ClassNoImage && batch {
+		m.deletedAt = now
+	}
+	m.clearRest(now)
 
 	switch a.Class {
 	case jobs.ClassDeleted:
 		return m.deleted()
 	case jobs.ClassNotSent:
-		m.unsend(jobs.Planned)
+		m.unsend()
 		return m.giveBack(m.cfg.BackoffBase, jobs.WaitBackoff)
 	case jobs.ClassNotRun:
 		if a.SentAt.IsZero() {
-			m.unsend(jobs.Planned)
+			m.unsend()
 		} else {
 			m.plan()
 		}
@@ -159,9 +175,17 @@ func (m *Machine) answered(now time.Time, a jobs.Answer) Effect {
 		m.overLimit, m.pauseBudget = true, a.RetryAfter
 		return m.save(jobs.Slot{Kind: jobs.SlotList})
 	case jobs.ClassNoImage:
-		m.plan()
 		m.count.Contradictions++
-		if m.count.Contradictions >= jobs.MaxRepeats {
+		third := m.count.Contradictions >= jobs.MaxRepeats
+		if len(m.targets) > 1 {
+			// One index of several: the others may have been deleted.
+			if third {
+				m.reviewAs = jobs.IndexContradiction
+			}
+			return m.letListingDecide("")
+		}
+		m.plan()
+		if third {
 			return m.finish(jobs.IndexContradiction, time.Time{})
 		}
 		return m.save(jobs.Slot{Kind: jobs.SlotVerify})
@@ -208,16 +232,7 @@ func (m *Machine) plan() {
 // deleted goes on after a success.
 func (m *Machine) deleted() Effect {
 	if len(m.targets) > 1 {
-		// What one call with several indexes does is not documented: nothing is
-		// concluded from its answer, the next listing decides. The listing may lag,
-		// and a stale one would offer indexes of images that are gone, so it is
-		// waited for rather than made twice.
-		for _, t := range m.targets {
-			i, _ := m.find(t.Key)
-			m.set(i, jobs.Unknown, jobs.ByAnswer)
-		}
-		m.count.Relisting = true
-		return m.giveBack(m.cfg.ListingLag, jobs.WaitListingLag)
+		return m.letListingDecide(jobs.ByAnswer)
 	}
 	gone := m.targets[0]
 	i, _ := m.find(gone.Key)
@@ -235,4 +250,17 @@ func (m *Machine) deleted() Effect {
 		return m.save(jobs.Slot{Kind: jobs.SlotVerify})
 	}
 	return m.ask(m.askDelete())
+}
+
+// letListingDecide ends a call with several indexes. What it does is not
+// documented: nothing is concluded from its answer, the next listing decides. The
+// listing may lag, and a stale one would offer indexes of images that are gone, so
+// it is waited for rather than made twice.
+func (m *Machine) letListingDecide(e jobs.Evidence) Effect {
+	for _, t := range m.targets {
+		i, _ := m.find(t.Key)
+		m.set(i, jobs.Unknown, e)
+	}
+	m.count.Relisting = true
+	return m.giveBack(m.cfg.ListingLag, jobs.WaitListingLag)
 }

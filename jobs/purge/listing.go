@@ -8,7 +8,7 @@ import (
 )
 
 // step 2: the listing's answer.
-func (m *Machine) listed(now time.Time, a jobs.Answer) Effect {
+func (m *Machine) listed(a jobs.Answer) Effect {
 	m.noteListing(a)
 	if a.Class != jobs.ClassListed {
 		m.fault = fault{a.Code, a.Message, a.HTTPStatus}

@@ -47,7 +47,8 @@ type Machine struct {
 	viewAt time.Time  // when its listing's answer came
 	live   bool
 
-	targets []clearance.Target // of the intent under way
+	targets   []clearance.Target // of the intent under way
+	deletedAt time.Time          // when a DELETE last answered that it ran, or ran in part
 
 	fault       fault
 	rest        Rest
@@ -104,7 +105,7 @@ func (m *Machine) Step(now time.Time, f Fact) Effect {
 		return m.list()
 	case Listed:
 		m.must(listing, f)
-		return m.listed(now, f.Answer)
+		return m.listed(f.Answer)
 	case IntentCommitted:
 		m.must(intending, f)
 		m.clean()
@@ -123,7 +124,7 @@ func (m *Machine) Step(now time.Time, f Fact) Effect {
 		m.must(sending, f)
 		return m.answered(now, f.Answer)
 	case WriteRefused:
-		return m.refused(f.Why)
+		return m.refused(now, f.Why)
 	case Written:
 		if m.phase == ending {
 			m.phase = done
@@ -194,8 +195,11 @@ func (m *Machine) askDelete() jobs.Slot {
 	return jobs.Slot{Kind: jobs.SlotDelete, ViewAt: m.viewAt, Left: left}
 }
 
+// fresh says whether the view may still be relied on, by the monotonic and by the
+// wall clock: only the wall clock tells that the machine has slept.
 func (m *Machine) fresh(now time.Time) bool {
-	return m.live && now.Sub(m.viewAt) <= m.cfg.ViewMaxAge
+	mono, wall := now.Sub(m.viewAt), now.Round(0).Sub(m.viewAt.Round(0))
+	return m.live && max(mono, wall) <= m.cfg.ViewMaxAge && min(mono, wall) >= 0
 }
 
 func (m *Machine) list() Effect {
@@ -226,11 +230,27 @@ func (m *Machine) finish(o jobs.Outcome, verifiedAt time.Time) Effect {
 	switch o {
 	case jobs.ImagesDeleted, jobs.NoImages, jobs.AlreadyAbsent, jobs.DryRun:
 		m.fault = fault{} // overcome
+	case jobs.AttemptsExhausted, m.rec.ReviewAs:
+		if m.fault == (fault{}) {
+			m.fault = m.faultBefore()
+		}
 	}
 	w := m.write(WriteFinish)
 	w.Outcome, w.VerifiedAt = o, verifiedAt
 	w.State, _ = jobs.StateOf(o)
 	return End{Write: w}
+}
+
+// faultBefore is the fault that an earlier claim met last: the code of the delete
+// that was answered last. A listing's fault ends in the claim that meets it.
+func (m *Machine) faultBefore() (f fault) {
+	var at time.Time
+	for _, im := range m.images {
+		if im.Code != "" && im.AnsweredAt.After(at) {
+			at, f = im.AnsweredAt, fault{code: im.Code, status: im.HTTPStatus}
+		}
+	}
+	return f
 }
 
 // write gathers everything that the store does not know yet.
