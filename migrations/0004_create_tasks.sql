@@ -71,7 +71,7 @@ CREATE TABLE image_deletion_tasks (
 CREATE INDEX tasks_ready ON image_deletion_tasks (batch_id, sort_at, id) WHERE state = 'pending' AND waiting_for IS NULL;
 CREATE INDEX tasks_waiting ON image_deletion_tasks (batch_id, due_at, id) WHERE state = 'pending' AND waiting_for IS NOT NULL;
 CREATE INDEX tasks_leased ON image_deletion_tasks (lease_until) WHERE state = 'running';
-CREATE INDEX tasks_review ON image_deletion_tasks (batch_id, id) WHERE state = 'review';
+CREATE INDEX tasks_to_decide ON image_deletion_tasks (batch_id, id) WHERE state IN ('failed', 'review');
 CREATE INDEX tasks_of_customer ON image_deletion_tasks (customer_id, organization_id, id);
 CREATE INDEX tasks_of_batch ON image_deletion_tasks (batch_id, id);
 

@@ -22,7 +22,9 @@ DECLARE
 BEGIN
     IF NEW.state <> 'pending' OR NEW.outcome IS NOT NULL OR NEW.lease_epoch <> 0 OR NEW.started_at IS NOT NULL
        OR NEW.finished_at IS NOT NULL OR NEW.images_found <> 0 OR NEW.images_deleted <> 0 OR NEW.api_calls <> 0
-       OR NEW.attempts <> 0 OR NEW.verified_at IS NOT NULL OR NEW.listed OR NEW.relisting OR NEW.review_as IS NOT NULL THEN
+       OR NEW.attempts <> 0 OR NEW.verified_at IS NOT NULL OR NEW.listed OR NEW.relisting OR NEW.review_as IS NOT NULL
+       OR NEW.images_new <> 0 OR NEW.call_sequence <> 0 OR NEW.still_present <> 0 OR NEW.contradictions <> 0 OR NEW.refusals <> 0
+       OR NEW.error_code IS NOT NULL OR NEW.error_message IS NOT NULL OR NEW.http_status IS NOT NULL THEN
         RAISE EXCEPTION 'a new task is pending and has no history'
             USING ERRCODE = 'check_violation', HINT = 'Insert only customer_id and, where wanted, image_tokens, priority, deadline, due_at.';
     END IF;
@@ -31,6 +33,10 @@ BEGIN
         IF cardinality(NEW.image_tokens) = 0 THEN
             RAISE EXCEPTION 'image_tokens is an empty array'
                 USING ERRCODE = 'check_violation', HINT = 'Leave image_tokens null to delete all images of the customer.';
+        END IF;
+        IF array_ndims(NEW.image_tokens) > 1 THEN
+            RAISE EXCEPTION 'image_tokens is an array of arrays'
+                USING ERRCODE = 'check_violation', HINT = 'Give a plain array; every element is the s3Token of one image.';
         END IF;
         IF array_position(NEW.image_tokens, NULL) IS NOT NULL OR array_position(NEW.image_tokens, '') IS NOT NULL THEN
             RAISE EXCEPTION 'image_tokens has an empty or null element'
@@ -139,8 +145,10 @@ BEGIN
     IF OLD.state IN ('completed', 'failed', 'review', 'cancelled') THEN
         RAISE EXCEPTION 'task % has ended: it can''t be changed by hand', OLD.id
             USING ERRCODE = 'restrict_violation',
-                  HINT = CASE WHEN OLD.state = 'review' THEN format('Use: imagepurge task resolve %s --retry --reason "…"', OLD.id)
-                         ELSE format('Use: imagepurge batch retry %s --reason "…"', OLD.batch_id) END;
+                  HINT = CASE OLD.state
+                         WHEN 'review' THEN format('Use: imagepurge task resolve %s --retry --reason "…"', OLD.id)
+                         WHEN 'failed' THEN format('Use: imagepurge batch retry %s --reason "…"', OLD.batch_id)
+                         ELSE 'To purge the customer again, insert a new task, or use: imagepurge enqueue' END;
     END IF;
     IF OLD.lease_epoch > 0 OR OLD.state <> 'pending' THEN
         RAISE EXCEPTION 'task % was started: it can''t be changed by hand', OLD.id
@@ -193,7 +201,7 @@ CREATE TRIGGER guard_evidence BEFORE INSERT OR UPDATE OR DELETE ON image_calls F
 CREATE TRIGGER guard_evidence_whole BEFORE TRUNCATE ON task_images FOR EACH STATEMENT EXECUTE FUNCTION guard_evidence();
 CREATE TRIGGER guard_evidence_whole BEFORE TRUNCATE ON image_calls FOR EACH STATEMENT EXECUTE FUNCTION guard_evidence();
 
--- An answer, once written, stands.
+-- An answer, once written, stands. The trigger's name lets guard_evidence speak first.
 CREATE FUNCTION guard_answer() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.answered_at IS NOT NULL AND NEW IS DISTINCT FROM OLD THEN
@@ -202,5 +210,5 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER guard_answer BEFORE UPDATE ON image_calls FOR EACH ROW EXECUTE FUNCTION guard_answer();
+CREATE TRIGGER keep_answer BEFORE UPDATE ON image_calls FOR EACH ROW EXECUTE FUNCTION guard_answer();
 -- +goose StatementEnd

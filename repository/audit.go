@@ -25,7 +25,7 @@ type entry struct {
 
 const auditEntry = `
 INSERT INTO audit_entries (actor, host, action, organization_id, batch_id, task_id, reason, details)
-VALUES ($1, $2, $3, nullif($4, 0), nullif($5, 0), nullif($6, 0), nullif($7, ''), $8)`
+VALUES ($1, $2, $3, nullif($4::bigint, 0), nullif($5::bigint, 0), nullif($6::bigint, 0), nullif($7, ''), $8::jsonb)`
 
 func (e entry) write(ctx context.Context, tx pgx.Tx) error {
 	if e.details == nil {
@@ -35,6 +35,6 @@ func (e entry) write(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, auditEntry, e.person.Name, e.person.Host, e.action, e.organization, e.batch, e.task, e.reason, details)
+	_, err = tx.Exec(ctx, auditEntry, e.person.Name, e.person.Host, e.action, e.organization, e.batch, e.task, e.reason, string(details))
 	return err
 }

@@ -59,7 +59,7 @@ SELECT b.id, o.name, b.kind, b.name, b.state, b.dry_run, b.requested_by, b.reaso
 FROM batches b
 JOIN organizations o ON o.id = b.organization_id
 LEFT JOIN LATERAL (SELECT sum(tasks)::bigint AS tasks FROM batch_arrivals a WHERE a.batch_id = b.id) a ON true
-WHERE ($1 = 0 OR b.id = $1)
+WHERE ($1::bigint = 0 OR b.id = $1)
 ORDER BY b.id DESC LIMIT $2`
 
 // Batches returns the newest batches, at most limit.
@@ -138,13 +138,18 @@ func (s *Store) moveBatch(ctx context.Context, p Person, id int64, reason, to, a
 }
 
 // Tasks that nothing is in doubt of end at once; the others settle first, and the
-// worker ends them.
+// worker ends them. A chunk is a range of the batch's ids, whatever their state:
+// its cost does not depend on how many are left.
 const cancelChunk = `
-WITH chunk AS (
+WITH range AS MATERIALIZED (
+    SELECT max(id) AS last FROM (
+        SELECT id FROM image_deletion_tasks WHERE batch_id = $1 AND id > $2 ORDER BY batch_id, id LIMIT $3) r
+),
+chunk AS (
     SELECT t.id, t.images_found, t.images_deleted, t.api_calls FROM image_deletion_tasks t
-    WHERE t.batch_id = $1 AND t.state IN ('pending', 'held') AND t.id > $2
-      AND NOT EXISTS (SELECT FROM task_images i WHERE i.task_id = t.id AND i.state IN ('intended', 'unknown'))
-    ORDER BY t.id LIMIT $3 FOR UPDATE SKIP LOCKED
+    WHERE t.batch_id = $1 AND t.state IN ('pending', 'held') AND t.id > $2 AND t.id <= (SELECT last FROM range)
+      AND (t.lease_epoch = 0 OR (SELECT true FROM task_images i WHERE i.task_id = t.id AND i.state IN ('intended', 'unknown') LIMIT 1) IS NULL)
+    ORDER BY t.id FOR UPDATE SKIP LOCKED
 ),
 ended AS (
     UPDATE image_deletion_tasks t
@@ -158,7 +163,7 @@ counted AS (
     FROM (SELECT count(*) AS n, coalesce(sum(images_found), 0) AS found, coalesce(sum(images_deleted), 0) AS deleted, coalesce(sum(api_calls), 0) AS calls FROM chunk) s
     WHERE b.id = $1 AND s.n > 0
 )
-SELECT count(*), coalesce(max(id), 0) FROM ended`
+SELECT (SELECT count(*) FROM ended), coalesce((SELECT last FROM range), 0)`
 
 const chunkSize = 5000
 
@@ -183,7 +188,7 @@ func (s *Store) CancelBatch(ctx context.Context, p Person, id int64, reason stri
 		if err != nil {
 			return ended, fmt.Errorf("cancel batch %d: %w", id, err)
 		}
-		if n == 0 {
+		if last == 0 {
 			return ended, nil
 		}
 		ended, after = ended+n, last
@@ -226,7 +231,7 @@ func (s *Store) BatchStanding(ctx context.Context, id int64) (st Standing, err e
 const retryChunk = `
 WITH chunk AS (
     SELECT t.id, t.state, t.images_found, t.images_deleted, t.api_calls FROM image_deletion_tasks t
-    WHERE t.batch_id = $1 AND t.state = ANY ($2) AND t.id > $3 AND ($5 = 0 OR t.id = $5)
+    WHERE t.batch_id = $1 AND t.state IN ('failed', 'review') AND t.state = ANY ($2) AND t.id > $3 AND ($5::bigint = 0 OR t.id = $5)
     ORDER BY t.id LIMIT $4 FOR UPDATE SKIP LOCKED
 ),
 again AS (
@@ -281,6 +286,12 @@ func (s *Store) RetryBatch(ctx context.Context, p Person, id int64, reason strin
 	}
 }
 
+const allArrivals = `
+WITH gone AS (DELETE FROM batch_arrivals RETURNING batch_id, tasks)
+UPDATE batches b SET tasks_total = b.tasks_total + s.tasks
+FROM (SELECT batch_id, sum(tasks) AS tasks FROM gone GROUP BY batch_id) s
+WHERE b.id = s.batch_id`
+
 const recount = `
 UPDATE batches b
 SET tasks_total = s.total, tasks_completed = s.completed, tasks_failed = s.failed, tasks_review = s.review,
@@ -302,7 +313,7 @@ func (s *Store) Recount(ctx context.Context, p Person) (mended int64, err error)
 		if _, err := tx.Exec(ctx, "LOCK TABLE batches, batch_arrivals IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "DELETE FROM batch_arrivals"); err != nil {
+		if _, err := tx.Exec(ctx, allArrivals); err != nil { // they are no drift
 			return err
 		}
 		tag, err := tx.Exec(ctx, recount)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,8 @@ import (
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
 
-// claimedRow is a claimed task as the statement returns it.
+// claimedRow is a task as the claim returns it: leased, or made to wait because its
+// customer is taken.
 type claimedRow struct {
 	ID             int64
 	Epoch          int64
@@ -37,6 +39,7 @@ type claimedRow struct {
 	ImagesNew      int
 	Started        bool
 	BatchID        int64
+	Leased         bool
 }
 
 // tasksDueNow claims tasks whose turn or time has come. Its parts:
@@ -44,16 +47,26 @@ type claimedRow struct {
 //   - allowed: nothing is claimed while everything or the organisation is
 //     paused, while its breaker is open (but for a probe whose time has come), or
 //     for one settle time after the server changed (protocol, step 0).
+//   - turn: who makes the probe holds the organisation's row; of several that
+//     find it due at once the others find it locked, or moved on.
 //   - ready_in and waiting_in jump through the partial indexes from batch to
 //     batch, so that a finished or paused batch costs one index probe, whatever
 //     its size.
+//   - The due time is compared with a clock read once: a volatile function in the
+//     comparison would keep the index from being asked, and every claim would
+//     read all that waits.
 //   - leased: one guarded upsert of the customer's own row decides who has the
 //     customer; a check across rows would race.
 //   - a task whose customer is taken or rests waits, rather than stand at the
-//     head of the queue.
+//     head of the queue, and is passed over while that is so.
 const tasksDueNow = `
 WITH RECURSIVE cmd AS MATERIALIZED (
     SELECT set_config('imagepurge.command', 'claim', true) AS command, set_config('synchronous_commit', 'on', true)
+),
+turn AS MATERIALIZED (
+    SELECT id FROM organizations
+    WHERE id = $1 AND breaker_reason IS NOT NULL AND $6 AND (probe_at <= clock_timestamp() OR $7)
+    FOR NO KEY UPDATE SKIP LOCKED
 ),
 allowed AS MATERIALIZED (
     SELECT o.id, o.breaker_reason IS NOT NULL AS probing
@@ -62,7 +75,7 @@ allowed AS MATERIALIZED (
      AND s.system_identifier = (SELECT system_identifier FROM pg_control_system())
      AND s.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
     WHERE o.id = $1
-      AND (o.breaker_reason IS NULL OR ($6 AND (o.probe_at <= clock_timestamp() OR $7)))
+      AND (o.breaker_reason IS NULL OR EXISTS (SELECT FROM turn))
       AND NOT EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $1) = $1)
 ),
 ready_in AS (
@@ -81,19 +94,21 @@ waiting_in AS (
 ),
 waiting AS (
     SELECT t.* FROM allowed a
-    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2 = 0 OR b.id = $2)
+    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2::bigint = 0 OR b.id = $2)
     JOIN waiting_in w ON w.batch_id = b.id
     CROSS JOIN LATERAL (
         SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 0 AS rank
         FROM image_deletion_tasks t
-        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id AND t.due_at <= clock_timestamp()
+        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id AND t.due_at <= (SELECT clock_timestamp())
+          AND (t.waiting_for <> 'customer' OR (SELECT true FROM customer_leases l WHERE l.organization_id = $1 AND l.customer_id = t.customer_id
+               AND (l.lease_until > clock_timestamp() OR l.rest_until > clock_timestamp()) LIMIT 1) IS NULL)
           AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
           AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
         ORDER BY t.due_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
 ),
 ready AS (
     SELECT t.* FROM allowed a
-    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2 = 0 OR b.id = $2)
+    JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2::bigint = 0 OR b.id = $2)
     JOIN ready_in r ON r.batch_id = b.id
     CROSS JOIN LATERAL (
         SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 1 AS rank
@@ -144,12 +159,15 @@ probe AS (
     FROM claimed c, allowed a
     WHERE o.id = a.id AND a.probing AND c.state = 'running'
 )
-SELECT c.id, c.lease_epoch, c.customer_id, c.source, c.account_id, c.image_tokens, c.mode, c.scope, c.dry_run,
+SELECT c.id, c.lease_epoch, c.customer_id, coalesce(c.source, ''), c.account_id, c.image_tokens, coalesce(c.mode, ''), coalesce(c.scope, ''), c.dry_run,
        c.cancelled, a.probing, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
-       c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1, c.batch_id
+       c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1, c.batch_id, c.state = 'running'
 FROM claimed c, allowed a
-WHERE c.state = 'running'
 ORDER BY c.rank, c.sort_at, c.id`
+
+// asideRounds bounds how often a claim goes on that only met tasks whose customers
+// are taken: they wait from then on, and what stands behind them is claimed.
+const asideRounds = 100
 
 // ClaimTasks leases up to c.Limit tasks that are due to c.Owner and returns all
 // that is known of them, in the order in which they are to be worked on. A
@@ -158,23 +176,30 @@ func (s *Store) ClaimTasks(ctx context.Context, c purge.Claim) ([]purge.Record, 
 	if c.Limit <= 0 {
 		return nil, nil
 	}
-	rows, err := s.pool.Query(ctx, tasksDueNow,
-		c.Organization, c.Batch, c.Limit, c.Owner, seconds(c.Lease), c.Probe, c.ProbeNow,
-		string(c.Mode), string(c.Scope), c.Source, c.AccountID, only(c.Only))
-	if err != nil {
-		return nil, fmt.Errorf("claim tasks: %w", err)
-	}
-	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByPos[claimedRow])
-	if err != nil {
-		return nil, fmt.Errorf("claim tasks: %w", err)
+	var claimed []claimedRow
+	for range asideRounds {
+		rows, err := s.pool.Query(ctx, tasksDueNow,
+			c.Organization, c.Batch, c.Limit, c.Owner, seconds(c.Lease), c.Probe, c.ProbeNow,
+			string(c.Mode), string(c.Scope), c.Source, c.AccountID, only(c.Only))
+		if err != nil {
+			return nil, fmt.Errorf("claim tasks: %w", err)
+		}
+		met, err := pgx.CollectRows(rows, pgx.RowToStructByPos[claimedRow])
+		if err != nil {
+			return nil, fmt.Errorf("claim tasks: %w", err)
+		}
+		claimed = slices.DeleteFunc(slices.Clone(met), func(row claimedRow) bool { return !row.Leased })
+		if len(claimed) > 0 || len(met) == 0 {
+			break
+		}
 	}
 	records := make([]purge.Record, len(claimed))
 	index := make(map[int64]*purge.Record)
 	var known []int64
 	for i, row := range claimed {
 		r := &records[i]
-		*r, err = row.record(c.Owner)
-		if err != nil {
+		var err error
+		if *r, err = row.record(c.Owner); err != nil {
 			return nil, fmt.Errorf("claim tasks: %w", err)
 		}
 		if row.Started {
@@ -230,10 +255,13 @@ func (row claimedRow) record(owner string) (purge.Record, error) {
 	return r, nil
 }
 
+// One index scan a task, whatever the statistics say.
 const imagesOfTasks = `
-SELECT task_id, image_key, position, state, coalesce(evidence, ''), sends, intended_at, answered_at,
-       coalesce(http_status, 0), coalesce(error_code, ''), missing
-FROM task_images WHERE task_id = ANY ($1) ORDER BY task_id, position, image_key`
+SELECT i.task_id, i.image_key, i.position, i.state, coalesce(i.evidence, ''), i.sends, i.intended_at, i.answered_at,
+       coalesce(i.http_status, 0), coalesce(i.error_code, ''), i.missing
+FROM unnest($1::bigint[]) WITH ORDINALITY AS t(id, n)
+CROSS JOIN LATERAL (SELECT * FROM task_images i WHERE i.task_id = t.id OFFSET 0) i
+ORDER BY t.n, i.position, i.image_key`
 
 // Images of a customer that other tasks of ours have deleted: their absence is
 // no surprise to this one.
@@ -291,7 +319,7 @@ WITH cmd AS MATERIALIZED (
 ),
 expired AS (
     SELECT id FROM image_deletion_tasks
-    WHERE state = 'running' AND lease_until < clock_timestamp()
+    WHERE state = 'running' AND lease_until < (SELECT clock_timestamp())
     ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
 )
 UPDATE image_deletion_tasks t
@@ -309,39 +337,48 @@ func (s *Store) ReclaimTasks(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
-// The customer's row decides, as in the claim; the task's row follows it.
+// The customer's row decides, as in the claim; the task's row follows it. Rows
+// are locked in one order everywhere, tasks by id and then customers by id, or
+// writes, renewals and claims would wait for each other in a circle.
 const renewals = `
 WITH cmd AS MATERIALIZED (
     SELECT set_config('imagepurge.command', 'renew', true) AS command, set_config('synchronous_commit', 'on', true)
 ),
 mine AS MATERIALIZED (
-    SELECT t.id, t.organization_id, t.customer_id, m.epoch
-    FROM unnest($1::bigint[], $2::bigint[]) AS m(id, epoch)
-    JOIN image_deletion_tasks t ON t.id = m.id
+    SELECT t.id, t.organization_id, t.customer_id, m.epoch, m.owner
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS m(id, epoch, owner)
+    JOIN image_deletion_tasks t ON t.id = m.id AND t.lease_epoch = m.epoch AND t.lease_owner = m.owner
+    ORDER BY t.id FOR NO KEY UPDATE OF t
+),
+theirs AS MATERIALIZED (
+    SELECT m.id, l.organization_id, l.customer_id
+    FROM mine m
+    JOIN customer_leases l ON l.organization_id = m.organization_id AND l.customer_id = m.customer_id
+     AND l.task_id = m.id AND l.lease_epoch = m.epoch AND l.lease_owner = m.owner
+    WHERE l.lease_until > clock_timestamp()
+    ORDER BY l.customer_id FOR UPDATE OF l
 ),
 kept AS (
     UPDATE customer_leases l
     SET lease_until = clock_timestamp() + make_interval(secs => $4)
-    FROM mine m
+    FROM theirs m
     WHERE l.organization_id = m.organization_id AND l.customer_id = m.customer_id
-      AND l.task_id = m.id AND l.lease_epoch = m.epoch AND l.lease_owner = $3
-      AND l.lease_until > clock_timestamp()
-    RETURNING l.task_id, l.lease_epoch, l.lease_until
+    RETURNING l.task_id, l.lease_until
 )
 UPDATE image_deletion_tasks t
 SET lease_until = k.lease_until
 FROM cmd, kept k
-WHERE t.id = k.task_id AND t.lease_epoch = k.lease_epoch AND t.lease_owner = $3 AND cmd.command <> ''
+WHERE t.id = k.task_id AND cmd.command <> ''
 RETURNING t.id`
 
 // RenewLeases prolongs leases by d from now and returns the tasks whose lease
 // stands. One that has run out is not renewed.
 func (s *Store) RenewLeases(ctx context.Context, owner string, leases []purge.Lease, d time.Duration) ([]jobs.TaskID, error) {
-	ids, epochs := make([]int64, len(leases)), make([]int64, len(leases))
+	ids, epochs, owners := make([]int64, len(leases)), make([]int64, len(leases)), make([]string, len(leases))
 	for i, l := range leases {
-		ids[i], epochs[i] = int64(l.Task), l.Epoch
+		ids[i], epochs[i], owners[i] = int64(l.Task), l.Epoch, owner
 	}
-	rows, err := s.pool.Query(ctx, renewals, ids, epochs, owner, seconds(d))
+	rows, err := s.pool.Query(ctx, renewals, ids, epochs, owners, seconds(d))
 	if err != nil {
 		return nil, fmt.Errorf("renew leases: %w", err)
 	}
@@ -379,7 +416,7 @@ func (s *Store) NoteServer(ctx context.Context, settle time.Duration) (changed b
 const restsOver = `
 DELETE FROM customer_leases
 WHERE ctid IN (SELECT ctid FROM customer_leases
-               WHERE lease_owner IS NULL AND coalesce(rest_until, '-infinity') < clock_timestamp()
+               WHERE lease_owner IS NULL AND rest_until < (SELECT clock_timestamp())
                LIMIT 1000 FOR UPDATE SKIP LOCKED)`
 
 // SweepRests removes the rows of customers that are neither leased nor rest.
@@ -390,14 +427,21 @@ func (s *Store) SweepRests(ctx context.Context) error {
 	return nil
 }
 
+// countsLock is held by a transaction that changes the counts of several batches,
+// or two of them would wait for each other. To lock the batches' rows in order
+// before they are changed would not do: where tasks come in by SQL meanwhile, whose
+// foreign keys share these rows, Postgres deadlocks on the lock of one row.
+const countsLock = `42, 1`
+
 const arrivalsToFold = `
 WITH gone AS (
     DELETE FROM batch_arrivals WHERE ctid IN (SELECT ctid FROM batch_arrivals LIMIT 10000 FOR UPDATE SKIP LOCKED)
     RETURNING batch_id, tasks
-)
+),
+turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(` + countsLock + `))
 UPDATE batches b SET tasks_total = b.tasks_total + s.tasks
 FROM (SELECT batch_id, sum(tasks) AS tasks FROM gone GROUP BY batch_id) s
-WHERE b.id = s.batch_id`
+WHERE b.id = s.batch_id AND (SELECT count(*) FROM turn) > 0`
 
 // FoldArrivals adds to the batches' totals the tasks that came by SQL.
 func (s *Store) FoldArrivals(ctx context.Context) error {

@@ -208,9 +208,11 @@ func TestHandsOnATaskThatWasStarted(t *testing.T) {
 	if err := d.ResolveTask(d.ctx, ann, 1, true, "again"); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []jobs.Outcome{jobs.AttemptsExhausted, jobs.NoImages, jobs.CancelledOutcome} {
+	for o, hint := range map[jobs.Outcome]string{
+		jobs.AttemptsExhausted: "imagepurge batch retry 1 --reason", jobs.NoImages: "imagepurge enqueue", jobs.CancelledOutcome: "imagepurge enqueue",
+	} {
 		d.applied(finish(d.one(), o))
-		d.refused("UPDATE image_deletion_tasks SET priority = 1", restricted, "has ended", `imagepurge batch retry 1 --reason`)
+		d.refused("UPDATE image_deletion_tasks SET priority = 1", restricted, "has ended", hint)
 		d.refused("UPDATE image_deletion_tasks SET state = 'pending', outcome = NULL, finished_at = NULL", restricted, "has ended")
 		d.refused("DELETE FROM image_deletion_tasks", restricted, "is evidence")
 		_, err := d.tryAs("write", "UPDATE image_deletion_tasks SET state = 'pending', outcome = NULL, finished_at = NULL")
@@ -260,7 +262,9 @@ func TestGuardsHoldAgainAfterACommandOnTheSameConnection(t *testing.T) {
 		w.Rest = purge.RestClear
 		d.applied(w)
 		d.refused("DELETE FROM task_images", restricted, "is evidence")
-		d.applied(giveBack(r))
+		g := giveBack(r)
+		g.Counters = w.Counters
+		d.applied(g)
 		// A command whose transaction fails leaves nothing behind either.
 		if _, err := d.tryAs("write", "SELECT 1/0"); err == nil {
 			t.Fatal("no error")

@@ -60,11 +60,12 @@ const (
 
 	batchOfKey = `SELECT id, content_digest, tasks_total, created_at FROM batches WHERE organization_id = $1 AND intake_key = $2`
 
-	// Newest first; open says whether a task of it is not finished.
+	// Newest first; open says whether a task of it is not finished. A dry run does
+	// not stand for the purge of its list.
 	batchesOfContent = `
 SELECT b.id, b.tasks_total, b.created_at, EXISTS (
     SELECT FROM image_deletion_tasks t WHERE t.batch_id = b.id AND t.state IN ('pending', 'running', 'held'))
-FROM batches b WHERE b.organization_id = $1 AND b.content_digest = $2 AND b.state <> 'cancelled'
+FROM batches b WHERE b.organization_id = $1 AND b.content_digest = $2 AND b.dry_run = $3 AND b.state <> 'cancelled'
 ORDER BY b.id DESC`
 
 	newBatch = `
@@ -93,7 +94,11 @@ func (s *Store) TakeIn(ctx context.Context, in Intake, ids IDs) (Intaken, error)
 		if _, err := tx.Exec(ctx, stage); err != nil {
 			return err
 		}
-		lines, err := tx.CopyFrom(ctx, pgx.Identifier{"intake_ids"}, []string{"line", "customer_id"}, &copySource{ids: ids})
+		source := &copySource{ids: ids}
+		lines, err := tx.CopyFrom(ctx, pgx.Identifier{"intake_ids"}, []string{"line", "customer_id"}, source)
+		if source.err != nil {
+			return source.err // the server only repeats its text
+		}
 		if err != nil {
 			return err
 		}
@@ -151,7 +156,7 @@ func sameIntake(ctx context.Context, tx pgx.Tx, in Intake, digest [sha256.Size]b
 		out.Existing = true
 		return true, nil
 	}
-	rows, err := tx.Query(ctx, batchesOfContent, in.Organization, digest[:])
+	rows, err := tx.Query(ctx, batchesOfContent, in.Organization, digest[:], in.DryRun)
 	if err != nil {
 		return false, err
 	}

@@ -125,7 +125,7 @@ func (s *Store) CloseBreaker(ctx context.Context, p Person, name, reason string)
 }
 
 const pause = `
-INSERT INTO pauses (organization_id, paused_by, reason) VALUES (nullif($1, 0), $2, $3)
+INSERT INTO pauses (organization_id, paused_by, reason) VALUES (nullif($1::bigint, 0), $2, $3)
 ON CONFLICT ((coalesce(organization_id, 0))) WHERE resumed_at IS NULL DO NOTHING`
 
 // Pause stops all new intents of an organisation, or of everything (0), at once.

@@ -11,7 +11,8 @@ import (
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
 
-// The same jumps as in the claim: nothing is counted.
+// The same jumps as in the claim: nothing is counted. Whom a legal hold protects
+// waits for nothing that time could bring.
 const whatIsLeft = `
 WITH RECURSIVE pending_in AS (
     (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
@@ -28,26 +29,30 @@ waiting_in AS (
     FROM waiting_in w WHERE w.batch_id IS NOT NULL
 ),
 ready AS (
-    SELECT b.id, b.state FROM pending_in p JOIN batches b ON b.id = p.batch_id
-    WHERE b.organization_id = $1 AND ($2 = 0 OR b.id = $2)
+    SELECT b.id, b.state, (SELECT true FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id
+          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+        ORDER BY t.sort_at, t.id LIMIT 1) AS some
+    FROM pending_in p JOIN batches b ON b.id = p.batch_id
+    WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 waiting AS (
-    SELECT b.id, b.state, (SELECT min(t.due_at) FROM image_deletion_tasks t
-        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id) AS due_at
+    SELECT b.id, b.state, (SELECT t.due_at FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id
+          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+        ORDER BY t.due_at, t.id LIMIT 1) AS due_at
     FROM waiting_in w JOIN batches b ON b.id = w.batch_id
-    WHERE b.organization_id = $1 AND ($2 = 0 OR b.id = $2)
+    WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 leased AS (
     SELECT min(t.lease_until) AS lease_until FROM image_deletion_tasks t
-    WHERE t.state = 'running' AND t.organization_id = $1 AND ($2 = 0 OR t.batch_id = $2)
+    WHERE t.state = 'running' AND t.organization_id = $1 AND ($2::bigint = 0 OR t.batch_id = $2)
 ),
 pause AS (
     SELECT paused_by, reason FROM pauses WHERE resumed_at IS NULL AND coalesce(organization_id, $1) = $1 ORDER BY id LIMIT 1
 )
-SELECT EXISTS (SELECT FROM ready r WHERE r.state <> 'paused' AND EXISTS (
-           SELECT FROM image_deletion_tasks t WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = r.id
-              AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL))),
-       EXISTS (SELECT FROM waiting WHERE state <> 'paused'),
+SELECT EXISTS (SELECT FROM ready r WHERE r.state <> 'paused' AND r.some),
+       EXISTS (SELECT FROM waiting WHERE state <> 'paused' AND due_at IS NOT NULL),
        (SELECT min(due_at) FROM waiting WHERE state <> 'paused'),
        (SELECT lease_until FROM leased),
        EXISTS (SELECT FROM ready WHERE state = 'paused') OR EXISTS (SELECT FROM waiting WHERE state = 'paused'),

@@ -50,10 +50,9 @@ WHERE p.resumed_at IS NULL ORDER BY p.id`
 
 	// The newest entries of the audit log tell the pace, without an index on time.
 	lastMinute = `
-SELECT count(*), coalesce(sum(t.api_calls), 0)::bigint FROM (
+SELECT count(*), coalesce(sum((SELECT t.api_calls FROM image_deletion_tasks t WHERE t.id = a.task_id)), 0)::bigint FROM (
     SELECT task_id FROM audit_entries WHERE id > (SELECT coalesce(max(id), 0) - 20000 FROM audit_entries)
-      AND action = 'task.finish' AND at > clock_timestamp() - interval '1 minute') a
-JOIN image_deletion_tasks t ON t.id = a.task_id`
+      AND action = 'task.finish' AND at > clock_timestamp() - interval '1 minute') a`
 
 	moments = `
 SELECT clock_timestamp(),
@@ -92,4 +91,21 @@ func (s *Store) Status(ctx context.Context) (st Status, err error) {
 		return st, fmt.Errorf("read the status: %w", err)
 	}
 	return st, nil
+}
+
+const waitedSince = `
+SELECT EXISTS (
+    SELECT FROM batches b CROSS JOIN LATERAL (
+        SELECT t.created_at FROM image_deletion_tasks t
+        WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id
+        ORDER BY t.sort_at, t.id LIMIT 1) oldest
+    WHERE b.organization_id = $1 AND b.state = 'active' AND oldest.created_at < $2)`
+
+// WaitedSince says whether a task of the organisation that nothing holds up was
+// there before the given time and still waits for its turn.
+func (s *Store) WaitedSince(ctx context.Context, organization int64, before time.Time) (waited bool, err error) {
+	if err := s.pool.QueryRow(ctx, waitedSince, organization, before).Scan(&waited); err != nil {
+		return false, fmt.Errorf("look for a missed window: %w", err)
+	}
+	return waited, nil
 }

@@ -98,7 +98,7 @@ const tasksOfCustomer = taskColumns + `
 WHERE t.customer_id = $1 AND ($2 = '' OR o.name = $2) ORDER BY t.id`
 
 const tasksListed = taskColumns + `
-WHERE ($1 = 0 OR t.batch_id = $1) AND ($2 = '' OR t.state = $2) AND ($3 = '' OR t.outcome = $3) AND t.id > $4
+WHERE ($1::bigint = 0 OR t.batch_id = $1) AND ($2 = '' OR t.state = $2) AND ($3 = '' OR t.outcome = $3) AND t.id > $4
 ORDER BY t.id LIMIT $5`
 
 // TaskFilter narrows a list of tasks. Zero values do not.
@@ -212,11 +212,18 @@ func (s *Store) ResolveTask(ctx context.Context, p Person, id int64, retry bool,
 	action := "task.close"
 	if retry {
 		action = "task.retry"
+		b, err := s.Batch(ctx, t.Batch)
+		if err != nil {
+			return err
+		}
+		if b.State == "cancelled" { // a worker would only cancel the task
+			return &StateError{What: fmt.Sprintf("batch %d", b.ID), State: "cancelled", Hint: "close the task, or take its customer in again with: imagepurge enqueue"}
+		}
 	}
 	err = s.inTx(ctx, "resolve", func(tx pgx.Tx) error {
 		if retry {
 			var n, last int64
-			if err := tx.QueryRow(ctx, retryChunk, t.Batch, []string{"review"}, 0, 1, id).Scan(&n, &last); err != nil {
+			if err := tx.QueryRow(ctx, retryChunk, t.Batch, []string{"review"}, id-1, 1, id).Scan(&n, &last); err != nil {
 				return err
 			}
 			if n == 0 {
@@ -250,7 +257,7 @@ const nextPendingCustomer = `
 SELECT t.customer_id, t.source, t.account_id FROM image_deletion_tasks t
 JOIN batches b ON b.id = t.batch_id AND b.state <> 'cancelled'
 WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.organization_id = $1
-LIMIT 1`
+ORDER BY t.batch_id, t.sort_at, t.id LIMIT 1`
 
 // PendingCustomer returns a customer who waits to be purged, or [ErrNotFound].
 func (s *Store) PendingCustomer(ctx context.Context, organization int64) (id int64, source, account *string, err error) {

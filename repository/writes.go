@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -88,12 +89,19 @@ type callRow struct {
 // mayStillWrite applies a group of writes, each all or nothing, in one statement
 // and so in one commit. Its parts:
 //
-//   - asked: each write, with what forbids it if it is an intent.
-//   - kept, released: the fence. The customer's own row says who has him, and
-//     its lock is held to the commit. An intent needs enough of the lease left to
-//     be sent and answered under it, and prolongs it.
-//   - written: the task's row, fenced by the same owner and epoch.
-//   - the rest follows from written.
+//   - held: the fence, first half. The task's row is this owner's in this epoch,
+//     and no later write of it has come before: one that was held up on its way
+//     does not undo what came after it.
+//   - asked: each of these, with what forbids it if it is an intent.
+//   - theirs: the fence, second half. The customer's own row says who has him. An
+//     intent needs enough of the lease left to be sent and answered under it, and
+//     prolongs it. A lease that ran out is not brought back, though what was learned
+//     is still written: on another server somebody else may have had the customer.
+//   - kept, released, written: the rows themselves; the rest follows from written.
+//
+// Rows are locked in one order everywhere, tasks by id and then customers by id,
+// and several batches under a lock of their own, and the locks are held to the commit: groups, renewals and claims
+// would wait for each other in a circle otherwise.
 //
 // The lists of input are joined on (id, epoch, owner). No column is compared with
 // a constant that the statistics may never have seen: the planner would scan.
@@ -102,7 +110,7 @@ WITH cmd AS MATERIALIZED (
     SELECT set_config('imagepurge.command', 'write', true) AS command, set_config('synchronous_commit', 'on', true)
 ),
 w AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset($1) AS w (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS w (
         n integer, task_id bigint, customer_id bigint, owner text, epoch bigint, kind text, state text, outcome text,
         error_code text, error_message text, http_status integer, images_found integer, images_deleted integer,
         images_new integer, attempts integer, api_calls integer, call_sequence integer, still_present integer,
@@ -111,10 +119,16 @@ w AS MATERIALIZED (
         breaker_reason text, breaker_kind text, breaker_code text, breaker_http_status integer, passed text,
         pause double precision)
 ),
+held AS MATERIALIZED (
+    SELECT w.n, t.batch_id, t.dry_run
+    FROM w JOIN image_deletion_tasks t ON t.id = w.task_id AND t.lease_epoch = w.epoch AND t.lease_owner = w.owner
+     AND t.call_sequence <= w.call_sequence
+    ORDER BY t.id FOR NO KEY UPDATE OF t
+),
 asked AS MATERIALIZED (
-    SELECT w.*, t.batch_id, CASE
+    SELECT w.*, held.batch_id, clock_timestamp() AS at, CASE
         WHEN w.kind <> 'intent' THEN NULL
-        WHEN t.dry_run THEN 'cancelled'
+        WHEN held.dry_run THEN 'cancelled'
         WHEN b.state = 'cancelled' THEN 'cancelled'
         WHEN b.state = 'paused' THEN 'paused'
         WHEN EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $4) = $4) THEN 'paused'
@@ -123,37 +137,40 @@ asked AS MATERIALIZED (
         WHEN r.paused_until > clock_timestamp() THEN 'budget_pause'
         END AS forbidden
     FROM w
-    JOIN image_deletion_tasks t ON t.id = w.task_id
-    JOIN batches b ON b.id = t.batch_id
+    JOIN held USING (n)
+    JOIN batches b ON b.id = held.batch_id
     JOIN organizations o ON o.id = $4
     LEFT JOIN rate_budgets r ON r.organization_id = $4
 ),
+theirs AS MATERIALIZED (
+    SELECT a.n, a.kind, a.rest, a.rest_for, l.customer_id,
+           a.kind IN ('give_back', 'finish') AND (a.rest = 'clear' OR a.rest = 'keep' AND coalesce(l.rest_until, '-infinity') <= a.at) AS over
+    FROM asked a
+    JOIN customer_leases l ON l.organization_id = $4 AND l.customer_id = a.customer_id
+     AND l.task_id = a.task_id AND l.lease_epoch = a.epoch AND l.lease_owner = a.owner
+    WHERE a.forbidden IS NULL AND (a.kind <> 'intent' OR l.lease_until > clock_timestamp() + make_interval(secs => $6))
+    ORDER BY l.customer_id FOR UPDATE OF l
+),
 released AS (
-    DELETE FROM customer_leases l USING asked a
-    WHERE a.kind IN ('give_back', 'finish')
-      AND (a.rest = 'clear' OR a.rest = 'keep' AND coalesce(l.rest_until, '-infinity') <= clock_timestamp())
-      AND l.organization_id = $4 AND l.customer_id = a.customer_id
-      AND l.task_id = a.task_id AND l.lease_epoch = a.epoch AND l.lease_owner = a.owner
-    RETURNING a.n, l.lease_until, l.rest_until
+    DELETE FROM customer_leases l USING theirs a
+    WHERE a.over AND l.organization_id = $4 AND l.customer_id = a.customer_id
+    RETURNING a.n, NULL::timestamptz AS lease_until, NULL::timestamptz AS rest_until
 ),
 kept AS (
     UPDATE customer_leases l
-    SET lease_until = CASE WHEN a.kind IN ('intent', 'progress') THEN clock_timestamp() + make_interval(secs => $5) END,
+    SET lease_until = CASE WHEN a.kind = 'progress' AND l.lease_until <= clock_timestamp() THEN l.lease_until
+                           WHEN a.kind IN ('intent', 'progress') THEN clock_timestamp() + make_interval(secs => $5) END,
         lease_owner = CASE WHEN a.kind IN ('intent', 'progress') THEN l.lease_owner END,
         lease_epoch = CASE WHEN a.kind IN ('intent', 'progress') THEN l.lease_epoch END,
         task_id     = CASE WHEN a.kind IN ('intent', 'progress') THEN l.task_id END,
         rest_until  = CASE a.rest WHEN 'settle' THEN clock_timestamp() + make_interval(secs => a.rest_for)
                                   WHEN 'clear' THEN NULL ELSE l.rest_until END
-    FROM asked a
-    WHERE (a.kind IN ('intent', 'progress') OR a.rest = 'settle' OR a.rest = 'keep' AND l.rest_until > clock_timestamp())
-      AND a.forbidden IS NULL
-      AND l.organization_id = $4 AND l.customer_id = a.customer_id
-      AND l.task_id = a.task_id AND l.lease_epoch = a.epoch AND l.lease_owner = a.owner
-      AND (a.kind <> 'intent' OR l.lease_until > clock_timestamp() + make_interval(secs => $6))
+    FROM theirs a
+    WHERE NOT a.over AND l.organization_id = $4 AND l.customer_id = a.customer_id
     RETURNING a.n, l.lease_until, l.rest_until
 ),
 fenced AS (
-    SELECT n, NULL::timestamptz AS lease_until, NULL::timestamptz AS rest_until FROM released
+    SELECT n, lease_until, rest_until FROM released
     UNION ALL SELECT n, lease_until, rest_until FROM kept
 ),
 written AS (
@@ -184,7 +201,7 @@ written AS (
         waiting_for    = CASE WHEN a.kind = 'give_back' THEN a.waiting_for END,
         finished_at    = CASE WHEN a.kind = 'finish' THEN clock_timestamp() END
     FROM cmd, asked a JOIN fenced f USING (n)
-    WHERE t.id = a.task_id AND t.lease_epoch = a.epoch AND t.lease_owner = a.owner AND cmd.command <> ''
+    WHERE t.id = a.task_id AND cmd.command <> ''
     RETURNING a.n, t.id, a.kind, a.owner, t.batch_id, t.state, t.outcome, t.lease_epoch, t.images_found, t.images_deleted, t.api_calls,
               t.started_at, a.breaker_reason, a.breaker_kind, a.breaker_code, a.breaker_http_status, a.passed, a.pause
 ),
@@ -192,7 +209,7 @@ images AS (
     INSERT INTO task_images AS i (task_id, image_key, position, state, evidence, intended_at, answered_at, http_status, error_code, sends, missing)
     SELECT r.task_id, decode(r.image_key, 'hex'), r.position, r.state, r.evidence,
            CASE WHEN r.state = 'intended' THEN clock_timestamp() END, r.answered_at, r.http_status, r.error_code, r.sends, r.missing
-    FROM jsonb_to_recordset($2) AS r (n integer, task_id bigint, image_key text, position integer, state text, evidence text,
+    FROM jsonb_to_recordset($2::jsonb) AS r (n integer, task_id bigint, image_key text, position integer, state text, evidence text,
          answered_at timestamptz, http_status integer, error_code text, sends integer, missing boolean)
     JOIN written USING (n)
     ON CONFLICT (task_id, image_key) DO UPDATE
@@ -205,12 +222,16 @@ calls AS (
     INSERT INTO image_calls (task_id, sequence, kind, position, image_key, targets, sent_at, answered_at, class, http_status, error_code, images_seen, worker, lease_epoch)
     SELECT r.task_id, r.sequence, r.kind, r.position, decode(r.image_key, 'hex'), r.targets, r.sent_at, r.answered_at, r.class,
            r.http_status, r.error_code, r.images_seen, w.owner, w.lease_epoch
-    FROM jsonb_to_recordset($3) AS r (n integer, task_id bigint, sequence integer, kind text, position integer, image_key text,
+    FROM jsonb_to_recordset($3::jsonb) AS r (n integer, task_id bigint, sequence integer, kind text, position integer, image_key text,
          targets integer, sent_at timestamptz, answered_at timestamptz, class text, http_status integer, error_code text, images_seen integer)
     JOIN written w USING (n)
     ON CONFLICT (task_id, sequence) DO UPDATE
     SET sent_at = excluded.sent_at, answered_at = excluded.answered_at, class = excluded.class,
         http_status = excluded.http_status, error_code = excluded.error_code
+),
+turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(` + countsLock + `)
+    FROM (SELECT FROM written WHERE kind = 'finish' HAVING count(DISTINCT batch_id) > 1) several
 ),
 counted AS (
     UPDATE batches b
@@ -221,22 +242,7 @@ counted AS (
                  count(*) FILTER (WHERE state = 'review') AS review, count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
                  sum(images_found) AS found, sum(images_deleted) AS deleted, sum(api_calls) AS calls
           FROM written WHERE kind = 'finish' GROUP BY batch_id) s
-    WHERE b.id = s.batch_id
-),
-audited AS (
-    INSERT INTO audit_entries (actor, host, action, organization_id, batch_id, task_id, details)
-    SELECT owner, $7, 'task.finish', $4, batch_id, id, jsonb_build_object('state', state, 'outcome', outcome,
-           'images_found', images_found, 'images_deleted', images_deleted, 'epoch', lease_epoch)
-    FROM written WHERE kind = 'finish'
-    UNION ALL
-    SELECT w.owner, $7, 'breaker.open', $4, NULL, w.id, jsonb_build_object('reason', w.breaker_reason, 'kind', w.breaker_kind,
-           'code', w.breaker_code, 'http_status', w.breaker_http_status)
-    FROM written w JOIN organizations o ON o.id = $4 WHERE w.breaker_reason IS NOT NULL AND o.breaker_reason IS NULL
-    UNION ALL
-    SELECT w.owner, $7, 'breaker.close', $4, NULL, w.id, jsonb_build_object('probe', w.passed)
-    FROM written w JOIN organizations o ON o.id = $4
-    WHERE w.passed IS NOT NULL AND o.breaker_reason IS NOT NULL AND o.probe_task_id = w.id
-      AND (o.breaker_kind = w.passed OR o.breaker_kind = 'list' OR o.breaker_reason = 'api_unavailable')
+    WHERE b.id = s.batch_id AND (SELECT count(*) FROM turn) >= 0
 ),
 breaker AS (
     UPDATE organizations o
@@ -252,18 +258,35 @@ breaker AS (
         probe_at = CASE WHEN s.closes THEN NULL WHEN o.breaker_reason IS NULL THEN clock_timestamp() + interval '1 minute'
                    ELSE clock_timestamp() + least(o.probe_delay * 2, interval '1 hour') END,
         probe_task_id = NULL
-    FROM (SELECT DISTINCT ON (o.id) o.id, w.breaker_reason, w.breaker_kind, w.breaker_code, w.breaker_http_status, w.passed IS NOT NULL AS closes
+    FROM (SELECT DISTINCT ON (o.id) o.id, w.n, w.id AS task_id, w.breaker_reason, w.breaker_kind, w.breaker_code, w.breaker_http_status,
+                 w.passed IS NOT NULL AS closes
           FROM written w JOIN organizations o ON o.id = $4
           WHERE w.breaker_reason IS NOT NULL AND (o.breaker_reason IS NULL OR o.probe_task_id = w.id)
              OR w.passed IS NOT NULL AND o.probe_task_id = w.id
                 AND (o.breaker_kind = w.passed OR o.breaker_kind = 'list' OR o.breaker_reason = 'api_unavailable')
           ORDER BY o.id, w.n) s
-    WHERE o.id = s.id
+    -- Said of the row as it is now: of many refusals at once the first opens it,
+    -- and the others are no probes.
+    WHERE o.id = s.id AND (o.probe_task_id = s.task_id OR o.breaker_reason IS NULL AND NOT s.closes)
+    RETURNING s.n, s.closes, NOT s.closes AND o.probe_delay = interval '1 minute' AS opened
 ),
 budget AS (
     INSERT INTO rate_budgets AS r (organization_id, paused_until)
     SELECT $4, clock_timestamp() + make_interval(secs => max(pause)) FROM written WHERE pause > 0 HAVING count(*) > 0
     ON CONFLICT (organization_id) DO UPDATE SET paused_until = greatest(r.paused_until, excluded.paused_until)
+),
+audited AS (
+    INSERT INTO audit_entries (actor, host, action, organization_id, batch_id, task_id, details)
+    SELECT owner, $7, 'task.finish', $4, batch_id, id, jsonb_build_object('state', state, 'outcome', outcome,
+           'images_found', images_found, 'images_deleted', images_deleted, 'epoch', lease_epoch)
+    FROM written WHERE kind = 'finish'
+    UNION ALL
+    SELECT w.owner, $7, 'breaker.open', $4, NULL, w.id, jsonb_build_object('reason', w.breaker_reason, 'kind', w.breaker_kind,
+           'code', w.breaker_code, 'http_status', w.breaker_http_status)
+    FROM breaker b JOIN written w USING (n) WHERE b.opened
+    UNION ALL
+    SELECT w.owner, $7, 'breaker.close', $4, NULL, w.id, jsonb_build_object('probe', w.passed)
+    FROM breaker b JOIN written w USING (n) WHERE b.closes
 )
 SELECT w.n, written.n IS NOT NULL,
        coalesce(asked.forbidden, CASE WHEN w.kind = 'intent' AND EXISTS (
@@ -284,7 +307,11 @@ func (s *Store) Write(ctx context.Context, t purge.Terms, writes []purge.Write) 
 	for n, w := range writes {
 		in.add(n, w)
 	}
-	rows, err := s.pool.Query(ctx, mayStillWrite, in.writes, orEmpty(in.images), orEmpty(in.calls), t.Organization, seconds(t.Lease),
+	encoded, err := in.encode()
+	if err != nil {
+		return nil, fmt.Errorf("write: %w: %w", worker.ErrRefusedByDatabase, err)
+	}
+	rows, err := s.pool.Query(ctx, mayStillWrite, encoded[0], encoded[1], encoded[2], t.Organization, seconds(t.Lease),
 		seconds(t.RequestTimeout+jobs.SendMargin), t.Host)
 	if err != nil {
 		return nil, writeError(err)
@@ -322,7 +349,7 @@ func writeError(err error) error {
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
 		switch pe.Code[:2] {
-		case "22", "23", "42", "P0":
+		case "21", "22", "23", "42", "P0":
 			return fmt.Errorf("write: %w: %w", worker.ErrRefusedByDatabase, err)
 		case "53":
 			if pe.Code == "53100" {
@@ -379,6 +406,19 @@ func (in *input) add(n int, w purge.Write) {
 		}
 		in.calls = append(in.calls, r)
 	}
+}
+
+// encode writes the arrays as JSON text, which every mode of the driver can send,
+// those for old poolers as well.
+func (in *input) encode() (arrays [3]string, err error) {
+	for i, list := range []any{orEmpty(in.writes), orEmpty(in.images), orEmpty(in.calls)} {
+		b, err := json.Marshal(list)
+		if err != nil {
+			return arrays, err
+		}
+		arrays[i] = string(b)
+	}
+	return arrays, nil
 }
 
 // orEmpty makes an empty list of none, where null would be no list at all.

@@ -61,6 +61,11 @@ is named and nothing is taken in. --key makes this independent of the content.`,
 }
 
 func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err error) {
+	switch intake.Format(f.format) {
+	case intake.Auto, intake.CSV, intake.NDJSON, intake.Lines:
+	default:
+		return usagef("--format is auto, csv, ndjson or lines, not %q", f.format)
+	}
 	s, err := a.load()
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		return err
 	}
 	if f.rejects == "" {
-		f.rejects = name + ".rejects"
+		f.rejects = file + ".rejects"
 		if file == "-" {
 			f.rejects = "stdin.rejects"
 		}

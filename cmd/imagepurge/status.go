@@ -11,6 +11,7 @@ import (
 	"github.com/imagepurge/imagepurge/internal/settings"
 	"github.com/imagepurge/imagepurge/internal/term"
 	"github.com/imagepurge/imagepurge/jobs/purge"
+	"github.com/imagepurge/imagepurge/jobs/schedule"
 	"github.com/imagepurge/imagepurge/repository"
 )
 
@@ -58,15 +59,18 @@ func (a *app) statusCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, or no progress")
+	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, a missed window, or no progress")
 	return c
 }
 
 func (a *app) status(ctx context.Context, s settings.Settings, d *database) (shownStatus, error) {
-	st := shownStatus{Trouble: []string{}}
+	st := shownStatus{Running: []organizationStatus{}, Trouble: []string{}}
 	var err error
 	if st.Status, err = d.Status(ctx); err != nil {
 		return st, err
+	}
+	if st.Batches == nil {
+		st.Batches = []repository.Batch{} // [] in JSON, not null
 	}
 	for _, o := range s.Organizations {
 		known, err := d.Organizations(ctx, o.Name)
@@ -103,6 +107,17 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 			(st.LastFinished == nil || st.Now.Sub(*st.LastFinished) > noProgressAfter) {
 			st.Trouble = append(st.Trouble, fmt.Sprintf("no progress: the window of %s is open since %s, work waits, and no task has ended for %s", o.Name, term.Time(window.OpenedAt, nil), noProgressAfter))
 		}
+		missed, ok := lastWindow(o.Schedule, st.Now)
+		if ok && !look.Paused && look.Breaker == "" && (st.LastFinished == nil || st.LastFinished.Before(missed.OpensAt)) {
+			waited, err := d.WaitedSince(ctx, known[0].ID, missed.OpensAt)
+			if err != nil {
+				return st, err
+			}
+			if waited {
+				st.Trouble = append(st.Trouble, fmt.Sprintf("missed window: work of %s waited, and nothing was done from %s to %s; does a worker run?",
+					o.Name, term.Time(missed.OpensAt, nil), term.Time(missed.ClosesAt, nil)))
+			}
+		}
 	}
 	if st.InReview > 0 {
 		st.Trouble = append(st.Trouble, fmt.Sprintf("%s tasks wait for a person: imagepurge task list --state review", term.Number(st.InReview)))
@@ -111,6 +126,17 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		st.Trouble = append(st.Trouble, fmt.Sprintf("a transaction is open since %s: it keeps dead rows alive and makes claims slow", term.Duration(time.Duration(st.OldestTransaction)*time.Second)))
 	}
 	return st, nil
+}
+
+// lastWindow is the newest window that is over, of the last eight days.
+func lastWindow(p schedule.Plan, now time.Time) (last schedule.Window, ok bool) {
+	for _, w := range p.Windows(now.Add(-8*24*time.Hour), 200) {
+		if w.ClosesAt.After(now) {
+			break
+		}
+		last, ok = w, true
+	}
+	return last, ok
 }
 
 // limitedBy names what holds up the work most.

@@ -531,8 +531,10 @@ func (c *Core) claims(now time.Time) []Effect {
 		}
 		claim.Limit = min(claim.Limit, left)
 	}
-	claim.Probe = !c.cfg.Once || !c.probed
-	claim.ProbeNow = c.cfg.Once && !c.probed
+	// A start with Once makes one probe, where it found the breaker open: what was
+	// just refused to itself isn't tried again.
+	claim.ProbeNow = c.cfg.Once && !c.probed && c.outlook.Breaker != ""
+	claim.Probe = !c.cfg.Once || claim.ProbeNow
 	c.claiming = true
 	return []Effect{ClaimTasks{Claim: claim}}
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -57,8 +58,11 @@ const (
 	groupSize     = 128 // writes in one commit
 	maintainEvery = 5 * time.Second
 	watchEvery    = time.Second
-	firstRetry    = 100 * time.Millisecond
-	lastRetry     = 5 * time.Second
+	// stopGrace is how long beyond the request time-out an orderly stop may take:
+	// for the last answers to be written.
+	stopGrace  = 3 * time.Second
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
 )
 
 // Worker does the effects of a [Core].
@@ -99,7 +103,10 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
 
-	var ev Event = Started{}
+	var (
+		ev      Event = Started{}
+		overdue <-chan time.Time
+	)
 	for {
 		for _, e := range w.core.Step(w.o.Now(), ev) {
 			switch e := e.(type) {
@@ -118,6 +125,10 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 			return Stopped, w.core.Stats(), context.Cause(ctx)
 		case <-stop:
 			stop, ev = nil, StopAsked{}
+			overdue = time.After(w.o.Terms.RequestTimeout + stopGrace)
+		case <-overdue:
+			// What is not written is on record as intended, and will be settled.
+			return Stopped, w.core.Stats(), fmt.Errorf("stopped with %d customers not given back: the database did not answer; their leases run out, and they settle", w.core.Stats().InHand)
 		case ev = <-w.events:
 		case <-wake.C:
 			ev = Tick{}
