@@ -169,6 +169,16 @@ a table of tasks, within the allowed calls per minute, and writes down what happ
 	add("decide", a.pauseCommand(), a.resumeCommand(), a.orgCommand())
 	add("set", a.demoCommand(), a.migrateCommand(), a.doctorCommand(), a.sandboxCommand(), a.versionCommand())
 	root.AddCommand(&cobra.Command{Use: "exit-codes", Short: "What the exit status says", Long: exitCodes})
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() { // cobra's own
+		case "help":
+			c.Example = "  imagepurge help enqueue"
+		case "completion":
+			c.Example = "  source <(imagepurge completion bash)"
+		}
+	}
 	return root
 }
 

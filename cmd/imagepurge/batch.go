@@ -232,8 +232,11 @@ worker finds it out once they have settled. What is deleted can't be brought bac
 			if b.Finished() {
 				return hint(&repository.StateError{What: fmt.Sprintf("batch %d", n), State: b.Status(), Hint: "nothing of it is left to cancel"}, "imagepurge batch show %d", n)
 			}
-			if err := a.confirm(fmt.Sprintf("cancel batch %d (%s) with %s open customers for good?", n, b.Name, term.Number(b.Open))); err != nil {
-				return err
+			// It deletes nothing: a person is asked, a script in need of a stop is not.
+			if isTerminal(a.stdin) {
+				if err := a.confirm(fmt.Sprintf("cancel batch %d (%s) with %s open customers for good?", n, b.Name, term.Number(b.Open))); err != nil {
+					return err
+				}
 			}
 			if _, err := d.CancelBatch(ctx, a.person(), n, reason); err != nil {
 				return err

@@ -316,7 +316,10 @@ func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, 
 		out.Earlier = &t.Earlier
 	}
 	return a.print(out, func(w io.Writer) error {
-		fmt.Fprintf(w, "batch %d\n", t.Batch)
+		// The id alone, for scripts: run --once --batch "$(imagepurge enqueue …)".
+		if _, err := fmt.Fprintln(w, t.Batch); err != nil {
+			return err
+		}
 		if t.Existing {
 			a.note("the same list is batch %d already, taken in %s: nothing was taken in again", t.Batch, term.Time(t.Taken, nil))
 			a.note("to look: imagepurge batch show %d", t.Batch)
@@ -335,7 +338,7 @@ func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, 
 		if f.dryRun {
 			what = "to count, nothing is deleted"
 		}
-		a.note("%s customers %s, about %s calls, %s", term.Number(t.Tasks), what, term.Number(plan.calls), plan.sentence())
+		a.note("batch %d: %s customers %s, about %s calls, %s", t.Batch, term.Number(t.Tasks), what, term.Number(plan.calls), plan.sentence())
 		if f.paused {
 			a.note("paused; to start: imagepurge batch resume %d --reason \"…\"", t.Batch)
 		}
