@@ -177,8 +177,10 @@ BEGIN
     IF OLD.state IN ('completed', 'failed', 'review', 'cancelled') THEN
         RAISE EXCEPTION 'task % has ended: it can''t be changed by hand', OLD.id
             USING ERRCODE = 'restrict_violation',
-                  HINT = CASE WHEN OLD.state = 'review' THEN format('Use: imagepurge task resolve %s --retry --reason "…"', OLD.id)
-                         ELSE format('Use: imagepurge batch retry %s --reason "…"', OLD.batch_id) END;
+                  HINT = CASE OLD.state
+                         WHEN 'review' THEN format('Use: imagepurge task resolve %s --retry --reason "…"', OLD.id)
+                         WHEN 'failed' THEN format('Use: imagepurge batch retry %s --reason "…"', OLD.batch_id)
+                         ELSE 'To purge the customer again, insert a new task, or use: imagepurge enqueue' END;
     END IF;
     IF OLD.lease_epoch > 0 OR OLD.state <> 'pending' THEN
         RAISE EXCEPTION 'task % was started: it can''t be changed by hand', OLD.id
