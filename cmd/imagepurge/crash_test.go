@@ -80,9 +80,9 @@ func TestKillNineAtAnyMoment(t *testing.T) {
 	if killed < *kills*3/4 {
 		t.Errorf("only %d kills of %d", killed, *kills)
 	}
-	w.toTheEnd(3)
+	w.toTheEnd()
 	undisturbed.wait()
-	calm.toTheEnd(3)
+	calm.toTheEnd()
 	if d := cmp.Diff(calm.came(0), w.came(0)); d != "" {
 		t.Errorf("%d kills changed what it came to (-undisturbed +killed):\n%s", killed, tail(d))
 	}

@@ -53,7 +53,7 @@ func TestEveryKindOfFault(t *testing.T) {
 			}).quick().with("IMAGEPURGE_MODE="+mode, "CAPILLARY_RATE_PER_MINUTE=6000")
 			ids := everyone(crowd)
 			batch := w.enqueue(ids)
-			starts := w.toTheEnd(3)
+			starts := w.toTheEnd()
 			w.wantHarmless(true)
 			w.wantOldTargets()
 			for id, x := range w.tasks(batch) {

@@ -122,7 +122,7 @@ func TestFrozenWorkerDoesNoHarm(t *testing.T) {
 	frozen.signal(syscall.SIGCONT)
 	frozen.wait()
 	other.wait()
-	w.toTheEnd(0)
+	w.toTheEnd()
 	if stopped > 300 {
 		t.Fatal("nearly all was done before the freeze: nothing is shown")
 	}

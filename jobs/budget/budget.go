@@ -80,6 +80,8 @@ type Budget struct {
 	views  map[ID]int
 	images estimate
 
+	cautious bool // one call at a time
+
 	pausedUntil time.Time
 	strikes     int // 429s since the last quiet minute
 	lastStrike  time.Time
@@ -111,6 +113,10 @@ func (b *Budget) Want(id ID, s jobs.Slot) {
 	b.wishes = append(b.wishes, wish{id: id, Slot: s, order: b.order})
 }
 
+// Cautious allows one call at a time only, or lifts that again: as long as nobody
+// knows whether the credentials are right, many at once might lock the till.
+func (b *Budget) Cautious(on bool) { b.cautious = on }
+
 // Forget withdraws everything of an id: its wish, its view, its call.
 func (b *Budget) Forget(id ID) {
 	b.drop(id)
@@ -133,7 +139,7 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 		}
 		b.expire(now)
 		i := b.choose()
-		if i < 0 || len(b.calls) >= b.cfg.Concurrency {
+		if i < 0 || len(b.calls) >= b.cfg.Concurrency || b.cautious && len(b.calls) > 0 {
 			return granted, b.nextExpiry()
 		}
 		need := 1

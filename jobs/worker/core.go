@@ -231,6 +231,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	switch ev := ev.(type) {
 	case Started:
 		c.nextClaim, c.nextRenewal = now, now.Add(c.renewEvery())
+		c.budget.Cautious(true)
 	case Tick:
 	case ClaimEnded:
 		out = c.claimed(now, ev)
@@ -429,6 +430,9 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 			c.latency += (d - c.latency) / 8
 		}
 	}
+	if a.Class != jobs.ClassNotSent {
+		c.budget.Cautious(a.Class == jobs.ClassRefused)
+	}
 	switch a.Class {
 	case jobs.ClassOverLimit:
 		c.stats.OverLimit++
@@ -440,15 +444,22 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	default:
 		clear(c.faulty)
 	}
+	var fact purge.Fact = purge.Answered{Answer: a}
 	if ev.Kind == jobs.ListCall {
 		c.stats.Lists++
 		if a.Class == jobs.ClassListed && t.kind == jobs.SlotList {
 			c.budget.Listed(len(a.Images))
 		}
-		return c.step(now, ev.Task, purge.Listed{Answer: a})
+		fact = purge.Listed{Answer: a}
+	} else {
+		c.stats.Deletes++
 	}
-	c.stats.Deletes++
-	return c.step(now, ev.Task, purge.Answered{Answer: a})
+	out := c.step(now, ev.Task, fact)
+	if a.Class == jobs.ClassRefused {
+		// All others stop at once, not only when the breaker's row is written.
+		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
+	}
+	return out
 }
 
 func (c *Core) stopAll(now time.Time, waiting jobs.Waiting) []Effect {
