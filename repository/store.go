@@ -8,6 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,6 +83,18 @@ func (s *Store) inTx(ctx context.Context, name string, do func(pgx.Tx) error) er
 		}
 		return do(tx)
 	})
+}
+
+// ConnectionLost says whether an error is of the connection, not of what was asked:
+// the server is being stopped or started, or can't be reached.
+func ConnectionLost(err error) bool {
+	if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) {
+		return strings.HasPrefix(pe.Code, "57P") || strings.HasPrefix(pe.Code, "08")
+	}
+	if ce := (*pgconn.ConnectError)(nil); errors.As(err, &ce) {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func seconds(d time.Duration) float64 { return d.Seconds() }

@@ -144,6 +144,27 @@ func (a *app) download() embeddedpg.Download {
 	return d
 }
 
+// patience is how long a worker bears with a server that is being restarted: an
+// embedded one changes hands when the process that ran it ends.
+const patience = 15 * time.Second
+
+// patiently repeats f while the database's connections break. f must be such that
+// doing it twice does no harm.
+func patiently(ctx context.Context, f func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := f()
+		if err == nil || !repository.ConnectionLost(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
 // refuseEmptyDatabase keeps a container that forgot its DATABASE_URL from
 // succeeding every night on an empty database.
 func (a *app) refuseEmptyDatabase(s settings.Settings) error {

@@ -25,6 +25,7 @@ import (
 	"github.com/imagepurge/imagepurge/jobs/purge"
 	"github.com/imagepurge/imagepurge/jobs/schedule"
 	"github.com/imagepurge/imagepurge/jobs/worker"
+	"github.com/imagepurge/imagepurge/repository"
 )
 
 type runFlags struct {
@@ -90,8 +91,8 @@ func (a *app) runWorker(ctx context.Context, f runFlags) (err error) {
 			return notFoundHint(err)
 		}
 	}
-	total, err := a.openCustomers(ctx, d, f.batch)
-	if err != nil {
+	var total int64
+	if err := patiently(ctx, func() (err error) { total, err = a.openCustomers(ctx, d, f.batch); return err }); err != nil {
 		return err
 	}
 	sc := newScreen(a.out, a.now, total, 10*time.Second)
@@ -250,8 +251,8 @@ func (a *app) client(s settings.Settings, o settings.Organization) (*capillary.C
 }
 
 func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, error) {
-	org, err := c.d.RecordOrganization(ctx, o.Name, effective(o))
-	if err != nil {
+	var org int64
+	if err := patiently(ctx, func() (err error) { org, err = c.d.RecordOrganization(ctx, o.Name, effective(o)); return err }); err != nil {
 		return nil, err
 	}
 	api, err := c.a.client(c.s, o)
@@ -458,8 +459,8 @@ func (a *app) tellRun(ctx context.Context, d *database, f runFlags, results []re
 			Calls: r.Stats.Calls, OverLimit: r.Stats.OverLimit, Batches: []int64{}}
 		for id := range r.Stats.Batches {
 			line.Batches = append(line.Batches, id)
-			b, err := d.Batch(ctx, id)
-			if err != nil {
+			var b repository.Batch
+			if err := patiently(ctx, func() (err error) { b, err = d.Batch(ctx, id); return err }); err != nil {
 				return err
 			}
 			left = left || b.Failed > 0 || b.Review > 0

@@ -149,6 +149,17 @@ type inHand struct {
 	renewed time.Time     // when its lease was last prolonged, at the latest
 }
 
+// shut is how far a refusal of our own has come: claims that were under way when
+// it came bring tasks that must not be begun.
+type shut int
+
+const (
+	shutNot     shut = iota
+	shutRefused      // a call was refused; the breaker's row is not written yet
+	shutWritten      // it is; a claim from before may still bring tasks
+	shutAsked        // a claim from after it is under way
+)
+
 // Summary is what one claim of a task came to: one line in the log.
 type Summary struct {
 	Task    jobs.TaskID
@@ -172,7 +183,8 @@ type Core struct {
 	nextClaim   time.Time
 	nextRenewal time.Time
 	probed      bool // a probe was asked for before its time: once a start
-	begun       int  // tasks begun, for the limit
+	shut        shut
+	begun       int // tasks begun, for the limit
 	returned    map[jobs.TaskID]bool
 
 	latency  time.Duration // of a call, smoothed
@@ -358,6 +370,9 @@ func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
 		return nil
 	}
 	id := ev.Task
+	if c.shut == shutRefused && t.task.Write.Breaker != nil {
+		c.shut = shutWritten
+	}
 	switch {
 	case ev.Err != nil: // of intents only: all others are repeated
 		c.budget.Unused(budget.ID(id))
@@ -457,6 +472,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	out := c.step(now, ev.Task, fact)
 	if a.Class == jobs.ClassRefused {
 		// All others stop at once, not only when the breaker's row is written.
+		c.shut = shutRefused
 		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
 	}
 	return out
@@ -518,7 +534,7 @@ func (c *Core) renewed(now time.Time, ev Renewed) []Effect {
 
 // claims asks for tasks when too few are in hand.
 func (c *Core) claims(now time.Time) []Effect {
-	if c.stopping || c.claiming || now.Before(c.nextClaim) {
+	if c.stopping || c.claiming || c.shut == shutRefused || now.Before(c.nextClaim) {
 		return nil
 	}
 	if now.Before(c.budget.PausedUntil()) {
@@ -547,6 +563,9 @@ func (c *Core) claims(now time.Time) []Effect {
 	claim.ProbeNow = c.cfg.Once && !c.probed && c.outlook.Breaker != ""
 	claim.Probe = !c.cfg.Once || claim.ProbeNow
 	c.claiming = true
+	if c.shut == shutWritten {
+		c.shut = shutAsked
+	}
 	return []Effect{ClaimTasks{Claim: claim}}
 }
 
@@ -561,6 +580,9 @@ func (c *Core) target() int {
 
 func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 	c.claiming = false
+	if c.shut == shutAsked {
+		c.shut = shutNot
+	}
 	if ev.Err != nil {
 		c.stats.ClaimError = ev.Err
 		c.nextClaim = now.Add(retryEvery)
@@ -589,8 +611,11 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 		c.tasks[r.Task] = t
 		c.order = append(c.order, r.Task)
 		out = append(out, c.step(now, r.Task, purge.Claimed{})...)
-		if c.stopping {
+		switch {
+		case c.stopping:
 			out = append(out, c.step(now, r.Task, purge.Stop{})...)
+		case c.shut != shutNot && !r.Probe:
+			out = append(out, c.step(now, r.Task, purge.Stop{Waiting: jobs.WaitBreaker})...)
 		}
 	}
 	if len(ev.Records) == 0 {
