@@ -1,0 +1,27 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/imagepurge/imagepurge/capillary/sandbox"
+)
+
+// A window that passed while work waited and no worker ran is told to monitors; one
+// that had nothing to do is not.
+func TestMissedWindowIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{Population: present(141, 3, 1)}).
+		with("IMAGEPURGE_SCHEDULE=0 * * * *", "IMAGEPURGE_WINDOW=1m")
+	w.enqueue([]int64{700000001})
+	if e := w.must(0, "status", "--check"); strings.Contains(e.out, "missed") {
+		t.Errorf("work that came after the window was not missed: %s", e)
+	}
+	// created_at never changes; so the window's work was handed in long ago by SQL.
+	w.exec("INSERT INTO image_deletion_tasks (customer_id, created_at) VALUES (700000002, now() - interval '3 hours')")
+	if e := w.must(3, "status", "--check"); !strings.Contains(e.out, "missed window") {
+		t.Errorf("the missed window is not told: %s", e)
+	}
+	w.must(0, "run", "--once")
+	w.must(0, "status", "--check")
+}
