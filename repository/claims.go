@@ -42,6 +42,25 @@ type claimedRow struct {
 	Leased         bool
 }
 
+// openBatches finds the batches that have tasks to claim. It jumps through the
+// partial indexes from batch to batch, so that a finished or paused batch costs one
+// index probe, whatever its size.
+const openBatches = `ready_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id > r.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM ready_in r WHERE r.batch_id IS NOT NULL
+),
+waiting_in AS (
+    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NOT NULL ORDER BY batch_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
+            WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id > w.batch_id ORDER BY t.batch_id LIMIT 1)
+    FROM waiting_in w WHERE w.batch_id IS NOT NULL
+),
+`
+
 // tasksDueNow claims tasks whose turn or time has come. Its parts:
 //
 //   - allowed: nothing is claimed while everything or the organisation is
@@ -78,21 +97,7 @@ allowed AS MATERIALIZED (
       AND (o.breaker_reason IS NULL OR EXISTS (SELECT FROM turn))
       AND NOT EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $1) = $1)
 ),
-ready_in AS (
-    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
-            WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id > r.batch_id ORDER BY t.batch_id LIMIT 1)
-    FROM ready_in r WHERE r.batch_id IS NOT NULL
-),
-waiting_in AS (
-    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NOT NULL ORDER BY batch_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
-            WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id > w.batch_id ORDER BY t.batch_id LIMIT 1)
-    FROM waiting_in w WHERE w.batch_id IS NOT NULL
-),
-waiting AS (
+` + openBatches + `waiting AS (
     SELECT t.* FROM allowed a
     JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2::bigint = 0 OR b.id = $2)
     JOIN waiting_in w ON w.batch_id = b.id

@@ -14,26 +14,12 @@ import (
 // The same jumps as in the claim: nothing is counted. Whom a legal hold protects
 // waits for nothing that time could bring.
 const whatIsLeft = `
-WITH RECURSIVE pending_in AS (
-    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NULL ORDER BY batch_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
-            WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id > r.batch_id ORDER BY t.batch_id LIMIT 1)
-    FROM pending_in r WHERE r.batch_id IS NOT NULL
-),
-waiting_in AS (
-    (SELECT batch_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for IS NOT NULL ORDER BY batch_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT t.batch_id FROM image_deletion_tasks t
-            WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id > w.batch_id ORDER BY t.batch_id LIMIT 1)
-    FROM waiting_in w WHERE w.batch_id IS NOT NULL
-),
-ready AS (
+WITH RECURSIVE ` + openBatches + `ready AS (
     SELECT b.id, b.state, (SELECT true FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id
           AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
         ORDER BY t.sort_at, t.id LIMIT 1) AS some
-    FROM pending_in p JOIN batches b ON b.id = p.batch_id
+    FROM ready_in p JOIN batches b ON b.id = p.batch_id
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 waiting AS (
