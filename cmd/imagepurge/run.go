@@ -83,7 +83,7 @@ func (a *app) runWorker(ctx context.Context, f runFlags) (err error) {
 	defer stop.end()
 	d, err := a.open(stop.ctx, s)
 	if err != nil {
-		return errors.Join(err)
+		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if f.batch != 0 {

@@ -29,7 +29,7 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 		}
 		return m.gone(jobs.CustomerNotFound)
 	case jobs.ClassMerged:
-		return m.review(jobs.MergedCustomer)
+		return m.ended(jobs.MergedCustomer)
 	case jobs.ClassRefused:
 		return m.refusedForAll(jobs.ListCall, a)
 	case jobs.ClassOverLimit:
@@ -37,13 +37,13 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 		return m.save(jobs.Slot{Kind: relist(m.want.Kind)})
 	case jobs.ClassInvalid:
 		if m.count.Listed {
-			return m.review(jobs.UnexpectedResponse)
+			return m.ended(jobs.UnexpectedResponse)
 		}
 		return m.ended(jobs.InvalidCustomer)
 	case jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent:
 		return m.transient()
 	}
-	return m.review(jobs.UnexpectedResponse)
+	return m.ended(jobs.UnexpectedResponse)
 }
 
 func (m *Machine) noteListing(a jobs.Answer) {
@@ -81,8 +81,6 @@ func (m *Machine) ended(o jobs.Outcome) Effect {
 	}
 	return m.finish(o, time.Time{})
 }
-
-func (m *Machine) review(o jobs.Outcome) Effect { return m.ended(o) }
 
 // relist is the kind of slot for making again the listing that a slot of kind k
 // was for.

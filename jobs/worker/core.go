@@ -144,7 +144,7 @@ const (
 type inHand struct {
 	lease   purge.Lease
 	machine *purge.Machine
-	task    *Summary
+	last    purge.Write   // the newest that is no intent
 	kind    jobs.SlotKind // of the slot that is asked for, or under way
 	renewed time.Time     // when its lease was last prolonged, at the latest
 }
@@ -159,15 +159,6 @@ const (
 	shutWritten      // it is; a claim from before may still bring tasks
 	shutAsked        // a claim from after it is under way
 )
-
-// Summary is what one claim of a task came to: one line in the log.
-type Summary struct {
-	Task    jobs.TaskID
-	Epoch   int64
-	Calls   int
-	Write   purge.Write // the last one
-	Claimed time.Time
-}
 
 // Core is a worker's decisions. It is not safe for concurrent use.
 type Core struct {
@@ -204,12 +195,10 @@ type Stats struct {
 	OverLimit                int
 	Finished                 map[jobs.State]int
 	ImagesDeleted            int
-	GivenBack                int
 	PacePerMinute            float64
 	PausedUntil              time.Time
 	Latency                  time.Duration
 	Outlook                  purge.Outlook
-	LastWaiting              map[jobs.Waiting]int // tasks given back, by what they wait for
 	ClaimError, DatabaseFail error
 	// Batches are those that tasks were claimed of.
 	Batches map[int64]bool
@@ -220,14 +209,14 @@ func NewCore(cfg Config) *Core {
 	return &Core{
 		cfg: cfg, budget: budget.New(cfg.Budget), tasks: make(map[jobs.TaskID]*inHand), latency: firstGuess,
 		faulty: make(map[jobs.TaskID]bool), returned: make(map[jobs.TaskID]bool),
-		stats: Stats{Finished: make(map[jobs.State]int), LastWaiting: make(map[jobs.Waiting]int), Batches: make(map[int64]bool)},
+		stats: Stats{Finished: make(map[jobs.State]int), Batches: make(map[int64]bool)},
 	}
 }
 
 // Stats returns a copy of the core's numbers.
 func (c *Core) Stats() Stats {
 	s := c.stats
-	s.Finished, s.LastWaiting, s.Batches = maps.Clone(s.Finished), maps.Clone(s.LastWaiting), maps.Clone(s.Batches)
+	s.Finished, s.Batches = maps.Clone(s.Finished), maps.Clone(s.Batches)
 	s.InHand, s.InFlight = len(c.tasks), c.budget.InFlight()
 	s.PacePerMinute, s.PausedUntil = c.budget.PerMinute(), c.budget.PausedUntil()
 	s.Latency, s.Outlook = c.latency, c.outlook
@@ -272,13 +261,6 @@ func (c *Core) goOn(now time.Time, out []Effect) []Effect {
 	granted, wake := c.budget.Grant(now)
 	for _, id := range granted {
 		out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
-	}
-	if len(granted) > 0 {
-		more, w := c.budget.Grant(now) // a slot may have freed another's way
-		for _, id := range more {
-			out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
-		}
-		wake = w
 	}
 	out = append(out, c.renewals(now)...)
 	out = append(out, c.claims(now)...)
@@ -343,7 +325,7 @@ func (c *Core) prepare(now time.Time, t *inHand, w purge.Write) purge.Write {
 	if w.Breaker == nil && c.outage() {
 		w.Breaker = &purge.Breaker{Reason: "api_unavailable", Kind: jobs.ListCall, HTTPStatus: w.HTTPStatus, Code: w.Code}
 	}
-	t.task.Write = w
+	t.last = w
 	return w
 }
 
@@ -370,7 +352,7 @@ func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
 		return nil
 	}
 	id := ev.Task
-	if c.shut == shutRefused && t.task.Write.Breaker != nil {
+	if c.shut == shutRefused && t.last.Breaker != nil {
 		c.shut = shutWritten
 	}
 	switch {
@@ -399,7 +381,7 @@ func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
 	}
 	c.stats.DatabaseFail = nil
 	t.renewed = now
-	w := t.task.Write
+	w := t.last
 	out := c.step(now, id, purge.Written{})
 	if t.machine.Done() {
 		c.note(w)
@@ -420,8 +402,6 @@ func (c *Core) note(w purge.Write) {
 		delete(c.returned, w.Task)
 		return
 	}
-	c.stats.GivenBack++
-	c.stats.LastWaiting[w.Waiting]++
 	if c.cfg.Limit > 0 {
 		c.returned[w.Task] = true
 	}
@@ -440,7 +420,6 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 		c.budget.Sent(budget.ID(ev.Task), a.SentAt)
 		c.budget.Done(budget.ID(ev.Task))
 		c.stats.Calls++
-		t.task.Calls++
 		if d := a.AnsweredAt.Sub(a.SentAt); d > 0 {
 			c.latency += (d - c.latency) / 8
 		}
@@ -606,7 +585,6 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 		}
 		t := &inHand{
 			lease: purge.Lease{Task: r.Task, Epoch: r.Epoch}, machine: purge.New(c.cfg.Purge, r), renewed: now,
-			task: &Summary{Task: r.Task, Epoch: r.Epoch, Claimed: now},
 		}
 		c.tasks[r.Task] = t
 		c.order = append(c.order, r.Task)
