@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"maps"
 	"syscall"
 	"testing"
 	"time"
@@ -91,25 +92,33 @@ func TestCancelSaysWhatWasDone(t *testing.T) {
 	t.Parallel()
 	crowd := present(82, 200, 3)
 	w := newWorld(t, sandbox.Options{Seed: 82, Population: crowd, Latency: sandbox.UniformLatency(5*time.Millisecond, 30*time.Millisecond)}).
-		with("CAPILLARY_RATE_PER_MINUTE=2400", "IMAGEPURGE_REQUEST_TIMEOUT=1s", "IMAGEPURGE_SETTLE=12s", "IMAGEPURGE_LEASE=4s")
+		with("CAPILLARY_RATE_PER_MINUTE=2400", "IMAGEPURGE_REQUEST_TIMEOUT=3s", "IMAGEPURGE_SETTLE=14s", "IMAGEPURGE_LEASE=8s")
 	ids := everyone(crowd)
 	w.api.ScriptKind(ids[0], sandbox.KindDelete, []sandbox.Fault{sandbox.FaultLostAnswer})
 	w.api.ScriptKind(ids[1], sandbox.KindDelete, []sandbox.Fault{sandbox.FaultLostRequest})
 	batch := w.enqueue(ids)
 	worker := w.start("run", "--once")
 	w.until("some are purged, others in doubt", func() bool {
-		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") > 5 && w.count("SELECT count(*) FROM task_images WHERE state = 'unknown'") == 2
+		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") > 5 && w.count("SELECT count(*) FROM task_images WHERE state = 'unknown'") >= 2
 	})
 	w.must(2, "batch", "cancel", number(batch)) // no reason
 	st := parse[standing](w, w.must(0, "batch", "cancel", number(batch), "--reason", "the wrong list", "-o", "json").out)
 	w.wantSilence()
+	// A slow machine may have put more calls in doubt than the two that lose theirs.
+	inDoubt := make(map[int64]bool)
+	for id, rows := range w.images() {
+		for _, row := range rows {
+			inDoubt[id] = inDoubt[id] || row.State == "unknown"
+		}
+	}
+	maps.DeleteFunc(inDoubt, func(_ int64, doubted bool) bool { return !doubted })
 	inDatabase := standing{
 		Purged:    w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'"),
 		Partly:    w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'cancelled' AND images_deleted > 0"),
 		Untouched: w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'cancelled' AND images_deleted = 0"),
-		InDoubt:   2,
+		InDoubt:   len(inDoubt),
 	}
-	if st != inDatabase || st.Untouched == 0 || st.Purged == 0 {
+	if st != inDatabase || st.Untouched == 0 || st.Purged == 0 || st.InDoubt < 2 {
 		t.Errorf("the command says %+v, the database %+v", st, inDatabase)
 	}
 	if e := worker.wait(); e.status != 0 {
@@ -117,13 +126,17 @@ func TestCancelSaysWhatWasDone(t *testing.T) {
 	}
 	w.wantHarmless(true)
 	w.wantAtRest()
+	partly := st.Partly
 	for id, x := range w.tasks(batch) {
+		if inDoubt[id] && x.Deleted > 0 {
+			partly++
+		}
 		if gone := 3 - len(w.api.Model().Images(id)); x.Deleted != gone || x.State != "completed" && x.State != "cancelled" {
 			t.Errorf("customer %d: %+v, and %d images are gone\n%s", id, x, gone, w.story(id))
 		}
 	}
-	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'cancelled' AND images_deleted > 0"); n != st.Partly+1 {
-		t.Errorf("%d partly purged in the end; want those that the command told and the one whose answer was lost", n)
+	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'cancelled' AND images_deleted > 0"); n != partly || partly == st.Partly {
+		t.Errorf("%d partly purged in the end; want %d: those that the command told and those whose answer was lost", n, partly)
 	}
 	w.must(1, "batch", "cancel", number(batch), "--reason", "again", "--yes")
 	w.must(1, "batch", "retry", number(batch), "--reason", "again")
