@@ -50,6 +50,10 @@ var (
 	erasedMessage = []byte("Customer is deleted after PII delete request")
 )
 
+// maxImages bounds how many images a listing may show. The API's own limit is 5;
+// what compares rows with a listing takes the square of their number.
+const maxImages = 1000
+
 // decodeListing reads a listing's answer; false: unreadable. Of the profile it
 // looks at the keys id, profiles and customerImage, and there at file.s3Token
 // alone; nothing of it leaves this function but the tokens' hashes.
@@ -104,7 +108,11 @@ func (l *listing) customerImage(c *cursor) error {
 	}
 	l.profile = true
 	seen := make(map[jobs.Key]struct{})
+	entries := 0
 	return c.array(func() error {
+		if entries++; entries > maxImages {
+			return errShape
+		}
 		key, ok, err := image(c)
 		if err != nil {
 			return err

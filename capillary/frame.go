@@ -108,7 +108,7 @@ func (f *frame) endOfHead() {
 	switch {
 	case err != nil, head.StatusCode == http.StatusSwitchingProtocols:
 		f.state = framesAll
-	case head.StatusCode < 200: // the answer is still to come
+	case head.StatusCode >= 100 && head.StatusCode < 200: // the answer is still to come
 	case len(head.TransferEncoding) > 0:
 		f.state = framesChunkSize
 	case head.ContentLength < 0:

@@ -21,6 +21,7 @@ func TestFrameEndsWhereTheAnswerEnds(t *testing.T) {
 		{"no body", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false},
 		{"204", "HTTP/1.1 204 No Content\r\n\r\n", false},
 		{"304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", false},
+		{"a status below 100", "HTTP/1.1 042 Odd\r\nContent-Length: 3\r\n\r\nabc", false},
 		{"bare line feeds", "HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", false},
 		{"103 before", "HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", false},
 		{"chunks", chunked + "3\r\nabc\r\n00A;x=y\r\n01234567\r\n\r\n0\r\n\r\n", false},
@@ -65,19 +66,31 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nHTTP/1.1"), 5)
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 ; x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP/1.1"), 50)
 	f.Add([]byte("HTTP/1.1 204 No\r\n\r\nabcdef"), 3)
+	f.Add([]byte("HTTP/1.1 042 Odd\r\nContent-Length: 3\r\n\r\nabcdef"), 3)
+	f.Add([]byte("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 3\n\nabcdef"), 2)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nx"), 4)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabcdef"), 9)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n 0\r\n\r\nx"), 1)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\n\nHTTP/1.1"), 6)
 	f.Fuzz(func(t *testing.T, wire []byte, piece int) {
 		if piece < 1 || piece > 1<<16 {
 			return
 		}
+		var whole frame
+		whole.ask()
+		atOnce := whole.take(wire)
 		var fr frame
 		fr.ask()
 		taken := 0
 		for at := 0; at < len(wire); at += piece {
 			taken += fr.take(wire[at:min(at+piece, len(wire))])
 		}
+		if taken != atOnce {
+			t.Errorf("%d bytes belong to it in pieces of %d, %d at once: %q", taken, piece, atOnce, wire)
+		}
 		in := bufio.NewReader(bytes.NewReader(wire))
 		r, err := http.ReadResponse(in, nil)
-		if err != nil || r.StatusCode < 200 || r.ContentLength < 0 && len(r.TransferEncoding) == 0 {
+		if err != nil || r.StatusCode >= 100 && r.StatusCode < 200 || r.ContentLength < 0 && len(r.TransferEncoding) == 0 {
 			return
 		}
 		n, err := io.Copy(io.Discard, r.Body)

@@ -1,20 +1,30 @@
 package capillary
 
 import (
-	"encoding/json"
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/imagepurge/imagepurge/jobs"
 )
 
-func seed(f *testing.F) {
+// bodies are the seeds of what comes as a body: the fixtures, and the hostile ones
+// that a fuzzer can still change with a purpose.
+func bodies(f *testing.F) (all [][]byte) {
 	names, err := filepath.Glob("testdata/fixtures/*.json")
 	if err != nil || len(names) == 0 {
 		f.Fatalf("no fixtures: %v", err)
@@ -24,154 +34,274 @@ func seed(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(200, b)
-		f.Add(404, b)
+		all = append(all, b)
+	}
+	for _, h := range hostile {
+		if len(h.body) < 8<<10 {
+			all = append(all, []byte(h.body))
+		}
 	}
 	for _, s := range []string{"", "{}", "null", `{"data":[{"code":"200","status":true}]}`, `{"id":7,"customerImage":[{"file":{"s3Token":"a\u0062"}}]}`, `{"data":[{"errors":[{"code":521}]}]}`, noImages, noImageThere} {
-		f.Add(200, []byte(s))
+		all = append(all, []byte(s))
 	}
+	return all
 }
 
-// Property: a body is "listed" only if encoding/json sees the same tokens in
-// it, in the same order and each once; other classes hold no image.
+// Property: a body is "listed" only if encoding/json sees the same tokens in it,
+// in the same order and each once, of this customer, and nothing that speaks
+// against it; other classes hold no image; nothing of the body gets out.
 func FuzzDecodeListing(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		got := classifyListing(status, body, 7)
-		if got.sentence() == "" {
-			t.Errorf("%s %q has no sentence", got.class, got.code)
+	for _, b := range bodies(f) {
+		for _, customer := range []int64{7, 700000001, 700000002} {
+			f.Add(200, customer, b)
 		}
+		f.Add(206, int64(7), b)
+		f.Add(404, int64(7), b)
+	}
+	f.Fuzz(func(t *testing.T, status int, customer int64, body []byte) {
+		got := classifyListing(status, body, customer)
+		checkWords(t, got)
 		switch got.class {
 		case jobs.ClassListed:
+			checkListed(t, got, status, customer, body)
+			return
 		case jobs.ClassDeleted, jobs.ClassNotSent, jobs.ClassNoImage:
 			t.Errorf("a listing can't be %s", got.class)
-		default:
-			if len(got.images) > 0 {
-				t.Errorf("%s with images", got.class)
-			}
-			return
 		}
-		if status != 200 && status != 201 {
-			t.Errorf("listed under %d", status)
-		}
-		var seen struct {
-			CustomerImage []struct{ File struct{ S3Token string } }
-		}
-		if err := json.Unmarshal(body, &seen); err != nil {
-			t.Fatalf("listed, but %v", err)
-		}
-		var want []jobs.Key
-		unique := map[jobs.Key]bool{}
-		for _, entry := range seen.CustomerImage {
-			key := jobs.KeyOf(entry.File.S3Token)
-			if unique[key] || entry.File.S3Token == "" {
-				t.Errorf("listed with a token that is twice or missing")
-			}
-			unique[key] = true
-			want = append(want, key)
-		}
-		if diff := cmp.Diff(got.images, want); diff != "" {
-			t.Errorf("images (got, encoding/json):\n%s", diff)
+		if len(got.images) > 0 {
+			t.Errorf("%s with images", got.class)
 		}
 	})
 }
 
-// Property: "deleted" only where encoding/json sees one entry in data, of code
-// 200 and status true, and no remark anywhere else; and a class that says "did
-// not run" only where no entry says that it did.
+func checkListed(t *testing.T, got verdict, status int, customer int64, body []byte) {
+	t.Helper()
+	if status != 200 && status != 201 {
+		t.Errorf("listed under %d", status)
+	}
+	v, err := treeOf(body)
+	if err != nil || v.kind != '{' || !utf8.Valid(body) || v.depth() > maxDepth {
+		t.Fatalf("listed, but %v, depth %d", err, v.depth())
+	}
+	for _, key := range []string{"id", "profiles", "customerImage", "data", "errors", "warnings"} {
+		if len(v.all(key)) > 1 {
+			t.Errorf("listed with the key %s %d times", key, len(v.all(key)))
+		}
+	}
+	if id := v.one("id"); id.kind != 'n' && strings.TrimLeft(id.scalar, "0") != strconv.FormatInt(customer, 10) {
+		t.Errorf("listed for customer %d with the id %q", customer, id.scalar)
+	}
+	if v.one("id").kind == 'n' && v.one("profiles").kind == 'n' && v.one("customerImage").kind != '[' {
+		t.Error("listed without anything of a profile")
+	}
+	for _, c := range claims(v, false) {
+		if c.code != "200" || c.no || c.erased {
+			t.Errorf("listed beside %+v", c)
+		}
+	}
+	want, ok := tokens(v)
+	if !ok {
+		t.Error("listed with a token that is twice or missing")
+	}
+	if diff := cmp.Diff(got.images, want); diff != "" {
+		t.Errorf("images (got, encoding/json):\n%s", diff)
+	}
+}
+
+// Property: "deleted" only where encoding/json sees a single entry, in data, of
+// code 200 and status true, and no remark anywhere else; a class that says "did
+// not run" only where no entry says that it did, and either a known code or the
+// status says so; nothing of the body gets out.
 func FuzzDecodeDelete(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		got := classifyDelete(status, body, 1)
-		if got.sentence() == "" {
-			t.Errorf("%s %q has no sentence", got.class, got.code)
+	for _, b := range bodies(f) {
+		for _, status := range []int{200, 401, 404} {
+			f.Add(status, 1, b)
 		}
-		var seen struct {
-			Data             []map[string]any
-			Errors, Warnings []any
-		}
-		err := json.Unmarshal(body, &seen)
-		isTrue := func(v any) bool {
-			s, _ := v.(string)
-			return v == true || strings.EqualFold(strings.TrimSpace(s), "true")
-		}
-		is200 := func(v any) bool {
-			s, _ := v.(string)
-			return v == 200.0 || strings.TrimSpace(s) == "200"
-		}
+		f.Add(200, 2, b)
+	}
+	f.Fuzz(func(t *testing.T, status, indexes int, body []byte) {
+		got := classifyDelete(status, body, indexes)
+		checkWords(t, got)
+		v, err := treeOf(body)
+		all := claims(v, false)
 		switch got.class {
 		case jobs.ClassListed, jobs.ClassNotSent:
 			t.Errorf("a delete's answer can't be %s", got.class)
 		case jobs.ClassDeleted:
-			if status != 200 && status != 201 || err != nil || len(seen.Errors)+len(seen.Warnings) > 0 {
-				t.Fatalf("deleted by %d %q (%v)", status, body, err)
+			if status != 200 && status != 201 || err != nil || !utf8.Valid(body) || len(all) < 1 || len(all) > indexes {
+				t.Fatalf("deleted %d by %d %q (%v)", indexes, status, body, err)
 			}
-			n := 0
-			for _, entry := range seen.Data {
-				if _, coded := entry["code"]; coded {
-					n++
-					if !is200(entry["code"]) || !isTrue(entry["status"]) {
-						t.Errorf("deleted by the entry %v", entry)
-					}
+			for _, c := range all {
+				if c.list != "data" || c.nested || c.code != "200" || !c.yes || c.erased {
+					t.Errorf("deleted by %+v", c)
 				}
-			}
-			if n != 1 {
-				t.Errorf("deleted by %d entries", n)
 			}
 		case jobs.ClassUnknown, jobs.ClassUnexpected:
 		default:
-			for _, entry := range seen.Data {
-				if err == nil && entry["code"] == 200.0 && entry["status"] == "true" && json.Valid(body) && strings.Count(string(body), "code") == 1 && strings.Count(strings.ToLower(string(body)), "data") == 1 && len(entry) == 2 && len(seen.Errors)+len(seen.Warnings) == 0 && status < 300 {
-					t.Errorf("%s beside a success: %q", got.class, body)
+			checkNotRun(t, got, status, v, all)
+		}
+	})
+}
+
+// checkNotRun: the class says that nothing ran.
+func checkNotRun(t *testing.T, got verdict, status int, v tree, all []claim) {
+	t.Helper()
+	if got.class.MayHaveRun() {
+		t.Errorf("%s is none of the classes that say so", got.class)
+	}
+	known := knownCodes(all)
+	byCode := map[jobs.Class]string{
+		jobs.ClassNotRun: "521", jobs.ClassNoImage: "8078", jobs.ClassErased: "8015",
+		jobs.ClassNotFound: "8015", jobs.ClassMerged: "8069", jobs.ClassRefused: "8016",
+	}
+	ofStatus := statuses[status] == got.class || got.class == jobs.ClassRefused && status >= 300 && status <= 399
+	if !known[byCode[got.class]] && !ofStatus {
+		t.Errorf("%s, and neither code nor status %d says so", got.class, status)
+	}
+	for _, list := range []string{"data", "errors", "warnings"} {
+		if len(v.all(list)) > 1 {
+			return // a body that means two things counts for nothing: the status decides
+		}
+	}
+	if saysItRan(all) && readable(v) {
+		t.Errorf("%s beside a success", got.class)
+	}
+	if len(known) > 1 && !ofOrganisation(status) && readable(v) {
+		t.Errorf("%s beside the codes %v", got.class, known)
+	}
+}
+
+// readable: the lists are lists, and no entry has a key twice.
+func readable(v tree) bool {
+	if v.kind != '{' || v.depth() > maxDepth {
+		return false
+	}
+	for _, list := range []string{"data", "errors", "warnings"} {
+		found := v.all(list)
+		if len(found) > 1 || len(found) == 1 && found[0].kind != '[' && found[0].kind != 'n' {
+			return false
+		}
+		for _, m := range v.members {
+			if strings.EqualFold(m.key, list) && m.key != list {
+				return false
+			}
+		}
+		for _, entry := range v.one(list).items {
+			for _, m := range entry.members {
+				for _, name := range remarkNames {
+					if strings.EqualFold(m.key, name) && (m.key != name || len(entry.all(name)) > 1) {
+						return false
+					}
+				}
+			}
+			if entry.kind == '{' && len(entry.all("errors"))+len(entry.all("warnings")) > 0 {
+				inner := tree{kind: '{'}
+				for _, m := range entry.members {
+					if m.key == "errors" || m.key == "warnings" {
+						inner.members = append(inner.members, m)
+					}
+				}
+				if !readable(inner) {
+					return false
 				}
 			}
 		}
-	})
+	}
+	return true
 }
 
-// Property: between nothing and the cap, whatever the headers hold.
-func FuzzRetryAfter(f *testing.F) {
-	for _, v := range []string{"", "0", "7", "-7", "1.5", "99999999999999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "Wednesday, 21-Oct-26 07:28:00 GMT", "soon", " 12 "} {
-		f.Add(v, "Wed, 21 Oct 2026 07:27:00 GMT")
-		f.Add(v, "")
+// Property: whatever bytes a server answers with, one request leaves, and the
+// answer is what net/http's own reading of those bytes comes to, or unknown.
+func FuzzAnswer(f *testing.F) {
+	for _, b := range bodies(f) {
+		f.Add([]byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(b), b)), uint16(0))
 	}
-	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	f.Fuzz(func(t *testing.T, value, date string) {
-		if got := retryAfter(http.Header{"Retry-After": {value}, "Date": {date}}, now); got < 0 || got > maxRetryAfter {
-			t.Errorf("%q at %q: %v", value, date, got)
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(success), success),
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\nX: y\r\n\r\n", len(success), success),
+		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + success,
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 85\r\n\r\n" + success,
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + success,
+		"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 101 Switching\r\n\r\n" + success,
+		"HTTP/1.1 204 No\r\n\r\n" + success, "HTTP/1.0 200 OK\n\n" + success, "HTTP/2.0 200 OK\r\n\r\n", "220 hello\r\n", "",
+		"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+	} {
+		f.Add([]byte(s), uint16(1))
+		f.Add([]byte(s), uint16(20))
+	}
+	f.Fuzz(func(t *testing.T, wire []byte, piece uint16) {
+		got, requests := answerTo(t, wire, int(piece))
+		checkWords(t, verdict{class: got.Class, code: got.Code, contradicted: got.Message == (verdict{class: got.Class, code: got.Code, contradicted: true}).sentence()})
+		if requests != 1 {
+			t.Errorf("%d requests left", requests)
+		}
+		if got.RetryAfter < 0 || got.RetryAfter > maxRetryAfter || got.AnsweredAt.IsZero() || got.SentAt.IsZero() {
+			t.Errorf("%+v", got)
+		}
+		if got.Class == jobs.ClassUnknown {
+			return
+		}
+		status, body, err := readByNetHTTP(wire)
+		if err != nil {
+			t.Fatalf("%s %q, but net/http says: %v", got.Class, got.Code, err)
+		}
+		if want := classifyDelete(status, body, 1); got.HTTPStatus != status || got.Class != want.class || got.Code != want.code {
+			t.Errorf("%d %s %q, want %d %s %q", got.HTTPStatus, got.Class, got.Code, status, want.class, want.code)
 		}
 	})
 }
 
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 10, 21, 7, 0, 0, 0, time.UTC)
-	for _, tt := range []struct {
-		name, value, date string
-		want              time.Duration
-	}{
-		{"absent", "", "", 0},
-		{"seconds", "7", "", 7 * time.Second},
-		{"spaces", " 7 ", "", 7 * time.Second},
-		{"zero", "0", "", 0},
-		{"negative", "-7", "", 0},
-		{"fraction", "1.5", "", 0},
-		{"words", "soon", "", 0},
-		{"beyond the cap", "3601", "", time.Hour},
-		{"beyond any number", strings.Repeat("9", 400), "", time.Hour},
-		{"date by the answer's Date", "Wed, 21 Oct 2026 09:28:00 GMT", "Wed, 21 Oct 2026 09:27:30 GMT", 30 * time.Second},
-		{"date without a Date", "Wed, 21 Oct 2026 07:00:09 GMT", "", 9 * time.Second},
-		{"date with a broken Date", "Wed, 21 Oct 2026 07:00:09 GMT", "yesterday", 9 * time.Second},
-		{"date in the past", "Wed, 21 Oct 2026 06:00:00 GMT", "", 0},
-		{"date next year", "Thu, 21 Oct 2027 06:00:00 GMT", "", time.Hour},
-		{"old form", "Wednesday, 21-Oct-26 07:00:05 GMT", "", 5 * time.Second},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			if got := retryAfter(http.Header{"Retry-After": {tt.value}, "Date": {tt.date}}, now); got != tt.want {
-				t.Errorf("%v, want %v", got, tt.want)
+// answerTo makes one DELETE, to which a server says what stands in wire and then
+// closes the connection. It returns how many requests arrived.
+func answerTo(t *testing.T, wire []byte, piece int) (jobs.Answer, int) {
+	t.Helper()
+	var servers sync.WaitGroup
+	var requests atomic.Int64
+	o := options("http://127.0.0.1:1")
+	o.MaxBodyBytes = 64 << 10
+	o.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		servers.Go(func() {
+			defer theirs.Close()
+			if _, err := http.ReadRequest(bufio.NewReader(theirs)); err != nil {
+				return
+			}
+			requests.Add(1)
+			for rest := wire; len(rest) > 0; {
+				n := len(rest)
+				if piece > 0 {
+					n = min(n, piece)
+				}
+				if _, err := theirs.Write(rest[:n]); err != nil {
+					return
+				}
+				rest = rest[n:]
 			}
 		})
+		return ours, nil
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Delete(t.Context(), permit(7))
+	c.CloseIdleConnections()
+	servers.Wait()
+	return got, int(requests.Load())
+}
+
+func readByNetHTTP(wire []byte) (status int, body []byte, err error) {
+	in := bufio.NewReader(bytes.NewReader(wire))
+	for {
+		r, err := http.ReadResponse(in, &http.Request{Method: http.MethodDelete})
+		if err != nil {
+			return 0, nil, err
+		}
+		if r.StatusCode >= 100 && r.StatusCode < 200 && r.StatusCode != http.StatusSwitchingProtocols {
+			continue
+		}
+		body, err = io.ReadAll(r.Body)
+		return r.StatusCode, body, err
 	}
 }
 
