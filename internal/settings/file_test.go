@@ -82,28 +82,3 @@ func TestFileForms(t *testing.T) {
 		}
 	}
 }
-
-func FuzzLoadFile(f *testing.F) {
-	for _, s := range []string{
-		"request_timeout: 30s\norganizations:\n  - name: a\n    password_env: X\n    schedule: \"0 1 * * *\"\n  - name: b\n", "mode: &a economy\n<<: *a\n", "? [x]\n: y", "%YAML 1.2\n---\na: !!b\n",
-		"organizations: [{name: a, rate_share: 5%}, {}]", "password: |\n  x\n", "a: 'b", "- - - x", "timezone: ../x\nwindow: 1ns\nschedule: '@daily'\n",
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, file string) {
-		s, err := from(file, "X=secret")
-		if err == nil {
-			for _, o := range s.Organizations {
-				if o.PerMinute() < 1 || o.RateShare <= 0 || o.RateShare > 1 || o.Schedule.Zone() == nil || !validName.MatchString(o.Name) {
-					t.Errorf("an organization that can't be: %q", file)
-				}
-			}
-			if len(s.Organizations) == 0 || s.Lease < 2*s.RequestTimeout || s.Settle < s.RequestTimeout {
-				t.Errorf("settings that can't be: %q", file)
-			}
-			_ = s.NeedAPI()
-			return
-		}
-		faultsOf(t, err)
-	})
-}
