@@ -181,10 +181,9 @@ func (c *Client) notMade(class jobs.Class) jobs.Answer {
 }
 
 func (c *Client) answer(v verdict, status int, sentAt time.Time) jobs.Answer {
-	return jobs.Answer{
-		Class: v.class, HTTPStatus: status, Code: v.code, Message: v.sentence(),
-		Images: v.images, SentAt: sentAt, AnsweredAt: c.now(),
-	}
+	a := read(v, status)
+	a.SentAt, a.AnsweredAt = sentAt, c.now()
+	return a
 }
 
 // do makes one call. permit is nil for a listing.
