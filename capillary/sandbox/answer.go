@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // write gives an answer, or does to it what its delivery says. The journal has
@@ -56,6 +57,12 @@ func (s *Server) writeWhole(w http.ResponseWriter, reply Reply, embedded bool) {
 }
 
 func (s *Server) render(reply Reply, embedded bool) (contentType string, body []byte) {
+	return s.model.Render(reply, s.o.Now(), embedded)
+}
+
+// Render writes a reply's whole body. The model's seed decides what the API's
+// documentation leaves open; embedded says that the images were asked for.
+func (m *Model) Render(reply Reply, now time.Time, embedded bool) (contentType string, body []byte) {
 	switch reply.Body {
 	case BodyHTML:
 		return "text/html; charset=UTF-8", fmt.Appendf(nil,
@@ -64,7 +71,7 @@ func (s *Server) render(reply Reply, embedded bool) (contentType string, body []
 	case BodyText:
 		return "text/plain; charset=utf-8", []byte(http.StatusText(reply.Status) + "\n")
 	case BodyProfile:
-		return "application/json", marshal(s.bodyProfile(reply, s.o.Now(), embedded))
+		return "application/json", marshal(m.bodyProfile(reply, now, embedded))
 	}
 	return "application/json", marshal(bodyParts(reply))
 }

@@ -59,3 +59,17 @@ func (m *Model) Do(now time.Time, customer int64, a Act) Reply {
 	}
 	return m.Apply(now, r)
 }
+
+// Turn changes what the platform says about the customer from now on: erased,
+// merged into the owner's account, or unknown. It is no request, and is not
+// journaled.
+func (m *Model) Turn(customer int64, to Standing, owner int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.look(customer)
+	s.standing = to
+	if owner != 0 {
+		s.owner = owner
+	}
+	m.touched[customer] = s
+}

@@ -66,9 +66,9 @@ func firstName(bits uint64) string {
 
 // bodyProfile is a customer's whole profile: what a listing really carries,
 // most of which nobody asked for.
-func (s *Server) bodyProfile(r Reply, now time.Time, embedded bool) map[string]any {
+func (m *Model) bodyProfile(r Reply, now time.Time, embedded bool) map[string]any {
 	id := r.Customer
-	shape := draw(s.o.Seed, saltShape, id)
+	shape := draw(m.o.Seed, saltShape, id)
 	name := firstName(shape)
 	profile := map[string]any{"firstName": name, "lastName": "Example", "userId": id}
 	body := map[string]any{
@@ -97,7 +97,7 @@ func (s *Server) bodyProfile(r Reply, now time.Time, embedded bool) map[string]a
 	switch {
 	case !embedded:
 	case len(r.Images) > 0:
-		body["customerImage"] = s.imagesJSON(id, r.Images, now)
+		body["customerImage"] = m.imagesJSON(id, r.Images, now)
 	case none == 2:
 		body["customerImage"] = nil
 	case none < 2:
@@ -106,14 +106,14 @@ func (s *Server) bodyProfile(r Reply, now time.Time, embedded bool) map[string]a
 	return body
 }
 
-func (s *Server) imagesJSON(owner int64, images []Image, now time.Time) []imageJSON {
+func (m *Model) imagesJSON(owner int64, images []Image, now time.Time) []imageJSON {
 	out := make([]imageJSON, 0, len(images))
 	for _, img := range images {
 		path := fmt.Sprintf("https://files.example.invalid/%s?X-Amz-Expires=3600&X-Amz-Date=%s&X-Amz-Signature=%016x",
-			img.Token, now.UTC().Format("20060102T150405Z"), draw(s.o.Seed, saltSignature, owner, int64(img.Slot), now.Unix()))
+			img.Token, now.UTC().Format("20060102T150405Z"), draw(m.o.Seed, saltSignature, owner, int64(img.Slot), now.Unix()))
 		file := fileJSON{
 			ACL: "PRIVATE", FileHandle: img.Handle, LastModified: img.LastModified.UTC().Format(time.DateTime),
-			LatestVersion: img.Version, Name: fmt.Sprintf("%d/%d/%d", s.model.o.Org, owner, img.Slot),
+			LatestVersion: img.Version, Name: fmt.Sprintf("%d/%d/%d", m.o.Org, owner, img.Slot),
 			Namespace: "customerImage", S3Token: img.Token, Version: img.Version,
 		}
 		if img.Size > 0 {
