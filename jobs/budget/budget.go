@@ -73,6 +73,7 @@ type Budget struct {
 	wishes []wish
 	order  uint64
 	calls  map[ID]call
+	strays int // calls under way that nobody waits for any more
 	// sends holds when calls of the last window were written, oldest first.
 	sends []time.Time
 
@@ -139,7 +140,7 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 		}
 		b.expire(now)
 		i := b.choose()
-		if i < 0 || len(b.calls) >= b.cfg.Concurrency || b.cautious && len(b.calls) > 0 {
+		if i < 0 || b.InFlight() >= b.cfg.Concurrency || b.cautious && b.InFlight() > 0 {
 			return granted, b.nextExpiry()
 		}
 		need := 1
@@ -210,7 +211,7 @@ func (b *Budget) roomAt(now time.Time, need int) time.Time {
 		old++
 	}
 	b.sends = b.sends[old:]
-	unwritten := 0
+	unwritten := b.strays
 	for _, c := range b.calls {
 		if !c.written {
 			unwritten++
@@ -299,11 +300,34 @@ func (b *Budget) Sent(id ID, at time.Time) {
 	}
 	c.written = true
 	b.calls[id] = c
+	b.sent(at)
+}
+
+func (b *Budget) sent(at time.Time) {
 	i := len(b.sends)
 	for i > 0 && b.sends[i-1].After(at) {
 		i--
 	}
 	b.sends = slices.Insert(b.sends, i, at)
+}
+
+// Disown is [Budget.Forget] for one whose call is under way: it still counts, until
+// [Budget.StrayEnded].
+func (b *Budget) Disown(id ID) {
+	if _, ok := b.calls[id]; ok {
+		delete(b.calls, id)
+		b.strays++
+	}
+	b.Forget(id)
+}
+
+// StrayEnded reports that a call that was disowned has ended, and when it was
+// written; the zero time: never.
+func (b *Budget) StrayEnded(at time.Time) {
+	b.strays = max(0, b.strays-1)
+	if !at.IsZero() {
+		b.sent(at)
+	}
 }
 
 // Unused reports that nothing was sent in a granted slot. The slot is lost.
@@ -363,8 +387,19 @@ func (b *Budget) recover(now time.Time) {
 // PerMinute returns the pace at present, in calls a minute.
 func (b *Budget) PerMinute() float64 { return float64(b.pace.Limit()) * b.window.Seconds() }
 
+// SentWithin returns how many calls were written in the time before now, as far as
+// a window goes back.
+func (b *Budget) SentWithin(now time.Time, d time.Duration) (n int) {
+	for _, at := range b.sends {
+		if now.Sub(at) < d {
+			n++
+		}
+	}
+	return n
+}
+
 // InFlight returns how many granted calls have not ended.
-func (b *Budget) InFlight() int { return len(b.calls) }
+func (b *Budget) InFlight() int { return len(b.calls) + b.strays }
 
 // estimate follows a number's mean and variance, recent values weighing more.
 type estimate struct {

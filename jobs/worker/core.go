@@ -147,6 +147,7 @@ type inHand struct {
 	last    purge.Write   // the newest that is no intent
 	kind    jobs.SlotKind // of the slot that is asked for, or under way
 	renewed time.Time     // when its lease was last prolonged, at the latest
+	calling bool          // a call of it is under way
 }
 
 // shut is how far a refusal of our own has come: claims that were under way when
@@ -175,7 +176,8 @@ type Core struct {
 	nextRenewal time.Time
 	probed      bool // a probe was asked for before its time: once a start
 	shut        shut
-	begun       int // tasks begun, for the limit
+	refused     purge.Lease // whose write tells the breaker, while shut is shutRefused
+	begun       int         // tasks begun, for the limit
 	returned    map[jobs.TaskID]bool
 
 	latency  time.Duration // of a call, smoothed
@@ -222,6 +224,9 @@ func (c *Core) Stats() Stats {
 	s.Latency, s.Outlook = c.latency, c.outlook
 	return s
 }
+
+// Holding says whether a task is in hand.
+func (c *Core) Holding() bool { return len(c.tasks) > 0 }
 
 // Step takes what has happened and returns what is to be done.
 func (c *Core) Step(now time.Time, ev Event) []Effect {
@@ -301,10 +306,12 @@ func (c *Core) step(now time.Time, id jobs.TaskID, f purge.Fact) []Effect {
 		t.kind = e.Kind
 		c.budget.Want(budget.ID(id), e.Slot)
 	case purge.List:
+		t.calling = true
 		return []Effect{ListImages{Lease: t.lease, Customer: e.Customer}}
 	case purge.Intend:
 		return []Effect{WriteTask{Write: e.Write}}
 	case purge.Send:
+		t.calling = true
 		return []Effect{DeleteImage{Lease: t.lease, Clearance: e.Clearance}}
 	case purge.Save:
 		return []Effect{WriteTask{Write: c.prepare(now, t, e.Write)}}
@@ -340,21 +347,27 @@ func (c *Core) outage() bool {
 }
 
 func (c *Core) forget(id jobs.TaskID) {
-	c.budget.Forget(budget.ID(id))
+	if t := c.tasks[id]; t != nil && t.calling {
+		c.budget.Disown(budget.ID(id))
+	} else {
+		c.budget.Forget(budget.ID(id))
+	}
 	delete(c.tasks, id)
 	c.order = slices.DeleteFunc(c.order, func(o jobs.TaskID) bool { return o == id })
 }
 
 // written handles what became of a write.
 func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
+	// Whatever became of that write: where its lease was lost, the next call tells
+	// whether all are still refused.
+	if c.shut == shutRefused && c.refused == (purge.Lease{Task: ev.Task, Epoch: ev.Epoch}) {
+		c.shut = shutWritten
+	}
 	t := c.tasks[ev.Task]
 	if t == nil || t.lease.Epoch != ev.Epoch {
 		return nil
 	}
 	id := ev.Task
-	if c.shut == shutRefused && t.last.Breaker != nil {
-		c.shut = shutWritten
-	}
 	switch {
 	case ev.Err != nil: // of intents only: all others are repeated
 		c.budget.Unused(budget.ID(id))
@@ -411,8 +424,10 @@ func (c *Core) note(w purge.Write) {
 func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	t := c.tasks[ev.Task]
 	if t == nil || t.lease.Epoch != ev.Epoch {
+		c.budget.StrayEnded(ev.Answer.SentAt)
 		return nil
 	}
+	t.calling = false
 	a := ev.Answer
 	if a.SentAt.IsZero() {
 		c.budget.Unused(budget.ID(ev.Task))
@@ -451,6 +466,9 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	out := c.step(now, ev.Task, fact)
 	if a.Class == jobs.ClassRefused {
 		// All others stop at once, not only when the breaker's row is written.
+		if c.shut != shutRefused {
+			c.refused = t.lease
+		}
 		c.shut = shutRefused
 		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
 	}
