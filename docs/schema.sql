@@ -311,6 +311,7 @@ CREATE TABLE image_calls (
     http_status integer,
     error_code text,
     images_seen integer,
+    shown bytea,
     worker text NOT NULL,
     lease_epoch bigint NOT NULL,
     CONSTRAINT answered_has_a_class CHECK (((answered_at IS NULL) = (class IS NULL))),
@@ -321,7 +322,8 @@ CREATE TABLE image_calls (
     CONSTRAINT image_calls_kind_check CHECK ((kind = ANY (ARRAY['list'::text, 'delete'::text]))),
     CONSTRAINT image_calls_position_check CHECK (("position" >= 0)),
     CONSTRAINT image_calls_sequence_check CHECK ((sequence > 0)),
-    CONSTRAINT image_calls_targets_check CHECK ((targets > 0))
+    CONSTRAINT image_calls_targets_check CHECK ((targets > 0)),
+    CONSTRAINT shown_are_counted CHECK ((((shown IS NULL) = (images_seen IS NULL)) AND (length(shown) = (8 * images_seen))))
 );
 
 CREATE TABLE image_deletion_tasks (

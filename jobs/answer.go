@@ -77,6 +77,7 @@ type Call struct {
 	Class      Class     // empty: not answered yet
 	HTTPStatus int
 	Code       string
-	ImagesSeen int // of a listing that can be believed; -1 else
-	Targets    int // indexes in a delete; 0 for a listing
+	ImagesSeen int   // of a listing that can be believed; -1 else
+	Shown      []Key // what such a listing showed, in index order
+	Targets    int   // indexes in a delete; 0 for a listing
 }

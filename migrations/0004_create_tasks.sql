@@ -111,10 +111,14 @@ CREATE TABLE image_calls (
     http_status integer,
     error_code  text,
     images_seen integer CHECK (images_seen >= 0),
+    -- What a listing showed, in index order: the first 8 bytes of each identity.
+    -- That tells a customer's images apart; the whole ones are in task_images.
+    shown       bytea,
     worker      text NOT NULL,
     lease_epoch bigint NOT NULL,
     PRIMARY KEY (task_id, sequence),
     CONSTRAINT delete_names_an_image CHECK ((kind = 'delete') = (position IS NOT NULL) AND (kind = 'delete') = (image_key IS NOT NULL)),
+    CONSTRAINT shown_are_counted CHECK ((shown IS NULL) = (images_seen IS NULL) AND length(shown) = 8 * images_seen),
     CONSTRAINT answered_has_a_class CHECK ((answered_at IS NULL) = (class IS NULL))
 );
 

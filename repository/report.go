@@ -95,3 +95,15 @@ func (s *Store) BatchImages(ctx context.Context, batch int64, each func(customer
 	}
 	return nil
 }
+
+func collect[T any](ctx context.Context, s *Store, statement string, args ...any) ([]T, error) {
+	rows, err := s.pool.Query(ctx, statement, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	return all, nil
+}

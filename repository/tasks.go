@@ -43,47 +43,6 @@ type Task struct {
 	FinishedAt   *time.Time `json:"finished_at"`
 }
 
-// TaskImage is one image of a task.
-type TaskImage struct {
-	Key        string     `json:"image_key"` // hex of the SHA-256 of the token
-	Position   int        `json:"position"`
-	State      string     `json:"state"`
-	Evidence   *string    `json:"evidence"`
-	IntendedAt *time.Time `json:"intended_at"`
-	AnsweredAt *time.Time `json:"answered_at"`
-	HTTPStatus *int       `json:"http_status"`
-	ErrorCode  *string    `json:"error_code"`
-	Sends      int        `json:"sends"`
-	Missing    bool       `json:"missing"`
-}
-
-// TaskCall is one call made for a task.
-type TaskCall struct {
-	Sequence   int        `json:"sequence"`
-	Kind       string     `json:"kind"`
-	Position   *int       `json:"position"`
-	Key        *string    `json:"image_key"`
-	Targets    *int       `json:"targets"`
-	SentAt     *time.Time `json:"sent_at"`
-	AnsweredAt *time.Time `json:"answered_at"`
-	Class      *string    `json:"class"`
-	HTTPStatus *int       `json:"http_status"`
-	ErrorCode  *string    `json:"error_code"`
-	ImagesSeen *int       `json:"images_seen"`
-	Worker     string     `json:"worker"`
-	Epoch      int64      `json:"lease_epoch"`
-}
-
-// AuditEntry is one entry of the audit log.
-type AuditEntry struct {
-	At      time.Time      `json:"at"`
-	Actor   string         `json:"actor"`
-	Host    string         `json:"host"`
-	Action  string         `json:"action"`
-	Reason  *string        `json:"reason"`
-	Details map[string]any `json:"details"`
-}
-
 const taskColumns = `
 SELECT t.id, o.name, t.batch_id, t.customer_id, coalesce(cardinality(t.image_tokens), 0), t.state, t.outcome, t.error_code,
        t.error_message, t.http_status, t.images_found, t.images_deleted, t.images_new, t.attempts, t.api_calls, t.mode, t.scope,
@@ -141,52 +100,6 @@ func (s *Store) tasks(ctx context.Context, statement string, args ...any) ([]Tas
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Task])
 	if err != nil {
 		return nil, fmt.Errorf("read tasks: %w", err)
-	}
-	return all, nil
-}
-
-const imagesOfTask = `
-SELECT encode(image_key, 'hex'), position, state, evidence, intended_at, answered_at, http_status, error_code, sends, missing
-FROM task_images WHERE task_id = $1 ORDER BY position, image_key`
-
-const callsOfTask = `
-SELECT sequence, kind, position, encode(image_key, 'hex'), targets, sent_at, answered_at, class, http_status, error_code, images_seen, worker, lease_epoch
-FROM image_calls WHERE task_id = $1 ORDER BY sequence`
-
-const auditOfTask = `
-SELECT at, actor, host, action, reason, details FROM audit_entries WHERE task_id = $1 ORDER BY id`
-
-// History is everything recorded of a task.
-type History struct {
-	Task   Task         `json:"task"`
-	Images []TaskImage  `json:"images"`
-	Calls  []TaskCall   `json:"calls"`
-	Audit  []AuditEntry `json:"audit"`
-}
-
-// History returns everything recorded of a task, or [ErrNotFound].
-func (s *Store) History(ctx context.Context, id int64) (h History, err error) {
-	if h.Task, err = s.Task(ctx, id); err != nil {
-		return h, err
-	}
-	if h.Images, err = collect[TaskImage](ctx, s, imagesOfTask, id); err != nil {
-		return h, err
-	}
-	if h.Calls, err = collect[TaskCall](ctx, s, callsOfTask, id); err != nil {
-		return h, err
-	}
-	h.Audit, err = collect[AuditEntry](ctx, s, auditOfTask, id)
-	return h, err
-}
-
-func collect[T any](ctx context.Context, s *Store, statement string, args ...any) ([]T, error) {
-	rows, err := s.pool.Query(ctx, statement, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read the history: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
-	if err != nil {
-		return nil, fmt.Errorf("read the history: %w", err)
 	}
 	return all, nil
 }

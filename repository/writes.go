@@ -84,14 +84,15 @@ type callRow struct {
 	HTTPStatus *int    `json:"http_status"`
 	Code       *string `json:"error_code"`
 	ImagesSeen *int    `json:"images_seen"`
+	Shown      *string `json:"shown"`
 }
 
 // mayStillWrite applies a group of writes, each all or nothing, in one statement
 // and so in one commit. Its parts:
 //
 //   - held: the fence, first half. The task's row is this owner's in this epoch,
-//     and no later write of it has come before: one that was held up on its way
-//     does not undo what came after it.
+//     given by this very server, and no later write of it has come before: one that
+//     was held up on its way does not undo what came after it.
 //   - asked: each of these, with what forbids it if it is an intent.
 //   - theirs: the fence, second half. The customer's own row says who has him. An
 //     intent needs enough of the lease left to be sent and answered under it, and
@@ -219,11 +220,11 @@ images AS (
         sends = excluded.sends, missing = excluded.missing
 ),
 calls AS (
-    INSERT INTO image_calls (task_id, sequence, kind, position, image_key, targets, sent_at, answered_at, class, http_status, error_code, images_seen, worker, lease_epoch)
+    INSERT INTO image_calls (task_id, sequence, kind, position, image_key, targets, sent_at, answered_at, class, http_status, error_code, images_seen, shown, worker, lease_epoch)
     SELECT r.task_id, r.sequence, r.kind, r.position, decode(r.image_key, 'hex'), r.targets, r.sent_at, r.answered_at, r.class,
-           r.http_status, r.error_code, r.images_seen, w.owner, w.lease_epoch
+           r.http_status, r.error_code, r.images_seen, decode(r.shown, 'hex'), w.owner, w.lease_epoch
     FROM jsonb_to_recordset($3::jsonb) AS r (n integer, task_id bigint, sequence integer, kind text, position integer, image_key text,
-         targets integer, sent_at timestamptz, answered_at timestamptz, class text, http_status integer, error_code text, images_seen integer)
+         targets integer, sent_at timestamptz, answered_at timestamptz, class text, http_status integer, error_code text, images_seen integer, shown text)
     JOIN written w USING (n)
     ON CONFLICT (task_id, sequence) DO UPDATE
     SET sent_at = excluded.sent_at, answered_at = excluded.answered_at, class = excluded.class,
@@ -398,7 +399,8 @@ func (in *input) add(n int, w purge.Write) {
 			HTTPStatus: number(call.HTTPStatus), Code: text(call.Code),
 		}
 		if call.ImagesSeen >= 0 {
-			r.ImagesSeen = &call.ImagesSeen
+			shown := shownText(call.Shown)
+			r.ImagesSeen, r.Shown = &call.ImagesSeen, &shown
 		}
 		if call.Kind == jobs.DeleteCall {
 			key := hex.EncodeToString(call.Key[:])

@@ -89,8 +89,8 @@ func TestStory(t *testing.T) {
 			{"batch list", "customers.csv"},
 			{"batch show " + number, "images_deleted"},
 			{"task list --batch " + number + " --state review", "merged_customer"},
-			{fmt.Sprintf("task show %d", tasks[firstWith(w, ids, 3)].ID), "delete index 2"},
-			{fmt.Sprintf("customer %d", firstWith(w, ids, 2)), "a listing of"},
+			{fmt.Sprintf("task show %d", tasks[firstWith(w, ids, 3)].ID), "DELETE index 2"},
+			{fmt.Sprintf("customer %d", firstWith(w, ids, 2)), "Yes: all 2 images"},
 			{fmt.Sprintf("customer %d --check-now", firstWith(w, ids, 2)), "0 images"},
 		} {
 			if e := w.must(0, strings.Fields(c.args)...); !strings.Contains(e.out, c.shows) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,95 +78,158 @@ func taskTable(w io.Writer, all []repository.Task) error {
 
 func (a *app) taskShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show TASK", Short: "Show a task with every image and every call", Example: "  imagepurge task show 4711", Args: exactly(1, "a task"),
+		Use: "show TASK", Short: "Show a task with every image and every call, what was noticed, and what can be done",
+		Long: `Show a task: every listing with what it showed, every DELETE with the image that it was
+meant for, its answer and what the next listing showed, what people decided; then what
+was noticed of changes by others, and what can be done now.
+
+Calls of other tasks of the same customer in the same time are shown too, with a star.`,
+		Example: "  imagepurge task show 4711\n  imagepurge task show 4711 -o json", Args: exactly(1, "a task"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := id("task", args[0])
 			if err != nil {
 				return err
 			}
 			return a.withStore(cmd.Context(), func(_ settings.Settings, d *database) error {
-				h, err := d.History(cmd.Context(), n)
+				v, err := viewTask(cmd.Context(), d, n)
 				if err != nil {
 					return notFoundHint(err)
 				}
-				return a.print(h, func(w io.Writer) error { return a.showHistory(w, h) })
+				return a.print(v, func(w io.Writer) error { return a.showTask(w, v) })
 			})
 		},
 	}
 }
 
-func (a *app) showHistory(w io.Writer, h repository.History) error {
-	t := h.Task
+// taskView is a task with all that explains it.
+type taskView struct {
+	repository.History
+	OutcomeMeans string             `json:"outcome_means"`
+	OtherTasks   []int64            `json:"other_tasks"` // of the same customer, at any time
+	Timeline     []repository.Event `json:"timeline"`
+	Noticed      []notice           `json:"noticed"`
+	CanDo        []advice           `json:"can_do"`
+}
+
+func viewTask(ctx context.Context, d *database, n int64) (v taskView, err error) {
+	t, err := d.Task(ctx, n)
+	if err != nil {
+		return v, err
+	}
+	all, err := d.CustomerHistory(ctx, t.CustomerID, t.Organization)
+	if err != nil {
+		return v, err
+	}
+	v.OtherTasks = []int64{}
+	for _, h := range all {
+		if h.Task.ID == n {
+			v.History = h
+		} else {
+			v.OtherTasks = append(v.OtherTasks, h.Task.ID)
+		}
+	}
+	if o := v.Task.Outcome; o != nil {
+		v.OutcomeMeans = outcomeWords[jobs.Outcome(*o)]
+	}
+	v.Timeline = repository.Timeline(repository.AtTheTimeOf(v.History, all))
+	v.Noticed = noticed(v.Timeline, n)
+	v.CanDo = canDo(v.Task)
+	return v, nil
+}
+
+func (a *app) showTask(w io.Writer, v taskView) error {
+	a.showHead(w, v)
+	fmt.Fprintln(w)
+	if err := imageTable(w, v.Images); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := printTimeline(w, v.Timeline, v.Task.ID); err != nil {
+		return err
+	}
+	var says []string
+	for _, n := range v.Noticed {
+		says = append(says, n.Says)
+	}
+	paragraph(w, "What was noticed", says)
+	says = nil
+	for _, c := range v.CanDo {
+		if c.Says != "" {
+			says = append(says, c.Says)
+		}
+		if c.Command != "" {
+			says = append(says, "  "+c.Command)
+		}
+	}
+	paragraph(w, "What you can do now", says)
+	return nil
+}
+
+func (a *app) showHead(w io.Writer, v taskView) {
+	t := v.Task
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-9s "+format+"\n", append([]any{name}, args...)...)
+	}
 	what := "all images"
 	if t.Named > 0 {
-		what = fmt.Sprintf("%d named images", t.Named)
+		what = plural(t.Named, "named image")
 	}
 	if t.DryRun {
 		what += ", dry run"
 	}
 	fmt.Fprintf(w, "task %d  customer %d of %s, batch %d: %s\n", t.ID, t.CustomerID, t.Organization, t.Batch, what)
-	fmt.Fprintf(w, "state    %s", t.State)
-	if t.Outcome != nil {
-		fmt.Fprintf(w, ", %s", *t.Outcome)
-	}
-	if t.ErrorCode != nil {
-		fmt.Fprintf(w, ", code %s", *t.ErrorCode)
-	}
-	if t.ErrorMessage != nil {
-		fmt.Fprintf(w, " (%s)", term.Visible(*t.ErrorMessage))
-	}
-	fmt.Fprintln(w)
+	line("state", "%s", stateWords(t))
 	switch {
 	case t.WaitingFor != nil:
-		fmt.Fprintf(w, "waits    for %s, until %s (%s)\n", *t.WaitingFor, term.Time(t.DueAt, nil), term.Relative(t.DueAt, a.now()))
+		line("waits", "for %s (%s), until %s (%s)", *t.WaitingFor, waitWords[jobs.Waiting(*t.WaitingFor)], term.Time(t.DueAt, nil), term.Relative(t.DueAt, a.now()))
 	case t.LeaseOwner != nil:
-		fmt.Fprintf(w, "leased   by %s until %s\n", *t.LeaseOwner, when(t.LeaseUntil))
+		line("leased", "by %s until %s", *t.LeaseOwner, when(t.LeaseUntil))
 	}
-	fmt.Fprintf(w, "how      mode %s, scope %s, source %s, account %s\n", orDash(t.Mode), orDash(t.Scope), orDash(t.Source), orDash(t.AccountID))
-	fmt.Fprintf(w, "images   %d found, %d deleted, %d new; %d calls, %d attempts\n", t.Found, t.Deleted, t.New, t.APICalls, t.Attempts)
-	fmt.Fprintf(w, "times    made %s, started %s, verified %s, finished %s\n\n", term.Time(t.CreatedAt, nil), when(t.StartedAt), when(t.VerifiedAt), when(t.FinishedAt))
+	line("how", "mode %s, scope %s, source %s, account %s", orDash(t.Mode), orDash(t.Scope), orDash(t.Source), orDash(t.AccountID))
+	line("asked", "%s", askedWords(v.Origin))
+	line("images", "%d found, %d deleted, %d new; %d calls, %d attempts", t.Found, t.Deleted, t.New, t.APICalls, t.Attempts)
+	line("times", "made %s, started %s, verified %s, finished %s", term.Time(t.CreatedAt, nil), when(t.StartedAt), when(t.VerifiedAt), when(t.FinishedAt))
+	if len(v.OtherTasks) > 0 {
+		line("others", "tasks %s of this customer; all of them: imagepurge customer %d", strings.Trim(fmt.Sprint(v.OtherTasks), "[]"), t.CustomerID)
+	}
+}
 
-	var images [][]string
-	for _, i := range h.Images {
+func stateWords(t repository.Task) string {
+	s := t.State
+	if t.Outcome != nil {
+		s += ", " + *t.Outcome + ": " + outcomeWords[jobs.Outcome(*t.Outcome)]
+	}
+	if t.ErrorCode != nil {
+		s += "; code " + *t.ErrorCode
+	}
+	if t.ErrorMessage != nil {
+		s += " (" + term.Visible(*t.ErrorMessage) + ")"
+	}
+	return s
+}
+
+// askedWords say who asked for a purge, as far as it was told.
+func askedWords(o repository.Origin) string {
+	s := fmt.Sprintf("%s in batch %d, %q", term.Time(o.CreatedAt, nil), o.Batch, o.Name)
+	if o.RequestedBy != nil {
+		s += ", by " + term.Visible(*o.RequestedBy)
+	}
+	if o.Reason != nil {
+		s += ": " + term.Visible(*o.Reason)
+	}
+	return s
+}
+
+func imageTable(w io.Writer, all []repository.TaskImage) error {
+	var rows [][]string
+	for _, i := range all {
 		state := i.State
 		if i.Missing {
 			state += ", missing"
 		}
-		images = append(images, []string{repository.ShortKey(i.Key), fmt.Sprint(i.Position), state, orDash(i.Evidence), fmt.Sprint(i.Sends), instant(i.IntendedAt), instant(i.AnsweredAt), orDash(i.ErrorCode)})
+		rows = append(rows, []string{shortKey(i.Key), fmt.Sprint(i.Position), state, orDash(i.Evidence), fmt.Sprint(i.Sends), instant(i.IntendedAt), instant(i.AnsweredAt), orDash(i.ErrorCode)})
 	}
-	if err := term.Table(w, []string{"IMAGE", "POSITION", "STATE", "EVIDENCE", "SENDS", "INTENDED", "ANSWERED", "CODE"}, images, term.Left, term.Right, term.Left, term.Left, term.Right); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	var calls [][]string
-	for _, c := range h.Calls {
-		what := c.Kind
-		if c.Position != nil {
-			what = fmt.Sprintf("delete index %d", *c.Position)
-		}
-		image := "-"
-		if c.Key != nil {
-			image = repository.ShortKey(*c.Key)
-		}
-		seen := "-"
-		if c.ImagesSeen != nil {
-			seen = fmt.Sprint(*c.ImagesSeen)
-		}
-		calls = append(calls, []string{fmt.Sprint(c.Sequence), what, image, instant(c.SentAt), instant(c.AnsweredAt), orDash(c.Class), orDash(c.HTTPStatus), orDash(c.ErrorCode), seen, c.Worker, fmt.Sprint(c.Epoch)})
-	}
-	if err := term.Table(w, []string{"CALL", "WHAT", "IMAGE", "SENT", "ANSWERED", "ANSWER", "HTTP", "CODE", "IMAGES SEEN", "WORKER", "EPOCH"}, calls, term.Right); err != nil {
-		return err
-	}
-	for _, e := range h.Audit {
-		fmt.Fprintf(w, "\n%s  %s by %s at %s: %s", instant(&e.At), e.Action, e.Actor, e.Host, orDash(e.Reason))
-	}
-	if len(h.Audit) > 0 {
-		fmt.Fprintln(w)
-	}
-	if t.State == string(jobs.Review) {
-		fmt.Fprintf(w, "\nto decide: imagepurge task resolve %d --retry|--close --reason \"…\"\n", t.ID)
-	}
-	return nil
+	return term.Table(w, []string{"IMAGE", "POSITION", "STATE", "EVIDENCE", "SENDS", "INTENDED", "ANSWERED", "CODE"}, rows, term.Left, term.Right, term.Left, term.Left, term.Right)
 }
 
 // instant is a time to the millisecond: calls follow each other closely.

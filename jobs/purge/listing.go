@@ -47,9 +47,9 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 }
 
 func (m *Machine) noteListing(a jobs.Answer) {
-	seen := -1
+	seen, shown := -1, []jobs.Key(nil)
 	if a.Class == jobs.ClassListed {
-		seen = len(a.Images)
+		seen, shown = len(a.Images), slices.Clone(a.Images)
 	}
 	if !a.SentAt.IsZero() {
 		m.count.APICalls++
@@ -58,7 +58,7 @@ func (m *Machine) noteListing(a jobs.Answer) {
 	m.calls = append(m.calls, jobs.Call{
 		Sequence: m.count.Sequence, Kind: jobs.ListCall, Position: -1,
 		SentAt: a.SentAt, AnsweredAt: a.AnsweredAt,
-		Class: a.Class, HTTPStatus: a.HTTPStatus, Code: a.Code, ImagesSeen: seen,
+		Class: a.Class, HTTPStatus: a.HTTPStatus, Code: a.Code, ImagesSeen: seen, Shown: shown,
 	})
 }
 
