@@ -497,7 +497,9 @@ CREATE TABLE server_identity (
     system_identifier bigint NOT NULL,
     timeline text NOT NULL,
     claims_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    epoch_floor bigint DEFAULT 0 NOT NULL,
     seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT server_identity_epoch_floor_check CHECK ((epoch_floor >= 0)),
     CONSTRAINT server_identity_only_row_check CHECK (only_row)
 );
 

@@ -64,6 +64,9 @@ CREATE TABLE server_identity (
     system_identifier bigint NOT NULL,
     timeline          text NOT NULL,
     claims_from       timestamptz NOT NULL DEFAULT '-infinity',
+    -- Epochs up to here may have been given by a server that is gone: they hold
+    -- nothing any more, and are not given again.
+    epoch_floor       bigint NOT NULL DEFAULT 0 CHECK (epoch_floor >= 0),
     seen_at           timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 INSERT INTO server_identity (system_identifier, timeline)

@@ -65,7 +65,8 @@ waiting_in AS (
 //
 //   - allowed: nothing is claimed while everything or the organisation is
 //     paused, while its breaker is open (but for a probe whose time has come), or
-//     for one settle time after the server changed (protocol, step 0).
+//     for a while after the server changed (protocol, step 0). A lost server may
+//     have given epochs that this one does not know: none is given twice.
 //   - turn: who makes the probe holds the organisation's row; of several that
 //     find it due at once the others find it locked, or moved on.
 //   - ready_in and waiting_in jump through the partial indexes from batch to
@@ -88,7 +89,7 @@ turn AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 allowed AS MATERIALIZED (
-    SELECT o.id, o.breaker_reason IS NOT NULL AS probing
+    SELECT o.id, o.breaker_reason IS NOT NULL AS probing, s.epoch_floor
     FROM organizations o
     JOIN server_identity s ON s.claims_from <= clock_timestamp()
      AND s.system_identifier = (SELECT system_identifier FROM pg_control_system())
@@ -131,20 +132,21 @@ due AS MATERIALIZED (
 ),
 leased AS (
     INSERT INTO customer_leases AS l (organization_id, customer_id, task_id, lease_owner, lease_epoch, lease_until)
-    SELECT DISTINCT ON (d.customer_id) $1, d.customer_id, d.id, $4, d.lease_epoch + 1, clock_timestamp() + make_interval(secs => $5)
-    FROM due d ORDER BY d.customer_id, d.rank, d.sort_at, d.id
+    SELECT DISTINCT ON (d.customer_id) $1, d.customer_id, d.id, $4, greatest(d.lease_epoch, a.epoch_floor) + 1,
+           clock_timestamp() + make_interval(secs => $5)
+    FROM due d, allowed a ORDER BY d.customer_id, d.rank, d.sort_at, d.id
     ON CONFLICT (organization_id, customer_id) DO UPDATE
     SET task_id = excluded.task_id, lease_owner = excluded.lease_owner, lease_epoch = excluded.lease_epoch,
         lease_until = excluded.lease_until, rest_until = NULL
     WHERE coalesce(l.lease_until, '-infinity') <= clock_timestamp() AND coalesce(l.rest_until, '-infinity') <= clock_timestamp()
-    RETURNING l.task_id, l.lease_until
+    RETURNING l.task_id, l.lease_epoch, l.lease_until
 ),
 claimed AS (
     UPDATE image_deletion_tasks t
     SET state = CASE WHEN l.task_id IS NULL THEN 'pending' ELSE 'running' END,
         lease_owner = CASE WHEN l.task_id IS NOT NULL THEN $4 END,
         lease_until = l.lease_until,
-        lease_epoch = t.lease_epoch + CASE WHEN l.task_id IS NULL THEN 0 ELSE 1 END,
+        lease_epoch = coalesce(l.lease_epoch, t.lease_epoch),
         started_at = CASE WHEN l.task_id IS NULL THEN t.started_at ELSE coalesce(t.started_at, clock_timestamp()) END,
         waiting_for = CASE WHEN l.task_id IS NULL THEN 'customer' END,
         due_at = CASE WHEN l.task_id IS NULL
@@ -342,6 +344,15 @@ func (s *Store) ReclaimTasks(ctx context.Context) (int, error) {
 	return int(tag.RowsAffected()), nil
 }
 
+// sameServer is empty on a server that nobody has noted yet: after a fail-over or a
+// restore no lease holds that was given before, for what its worker knows to be
+// committed may be lost.
+const sameServer = `same_server AS MATERIALIZED (
+    SELECT s.epoch_floor FROM server_identity s JOIN pg_control_system() c USING (system_identifier)
+    WHERE s.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
+),
+`
+
 // The customer's row decides, as in the claim; the task's row follows it. Rows
 // are locked in one order everywhere, tasks by id and then customers by id, or
 // writes, renewals and claims would wait for each other in a circle.
@@ -349,10 +360,11 @@ const renewals = `
 WITH cmd AS MATERIALIZED (
     SELECT set_config('imagepurge.command', 'renew', true) AS command, set_config('synchronous_commit', 'on', true)
 ),
-mine AS MATERIALIZED (
+` + sameServer + `mine AS MATERIALIZED (
     SELECT t.id, t.organization_id, t.customer_id, m.epoch, m.owner
     FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS m(id, epoch, owner)
     JOIN image_deletion_tasks t ON t.id = m.id AND t.lease_epoch = m.epoch AND t.lease_owner = m.owner
+    JOIN same_server s ON t.lease_epoch > s.epoch_floor
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ),
 theirs AS MATERIALIZED (
@@ -394,24 +406,27 @@ func (s *Store) RenewLeases(ctx context.Context, owner string, leases []purge.Le
 	return kept, nil
 }
 
-// A fail-over or a restore shows in the system identifier or the timeline. An
-// intent that had been committed before may be lost then, and its delete may
-// still be under way: nothing is claimed for one settle time.
+// A fail-over shows in the system identifier or the timeline. An intent that had
+// been committed before may be lost then, and its delete may still be under way:
+// nothing is claimed until it can't run any more. Epochs go on far above any that
+// the lost server can have given: no task is claimed a million times between two
+// fail-overs.
 const serverSeen = `
 WITH here AS MATERIALIZED (
     SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline FROM pg_control_system()
 )
 UPDATE server_identity s
 SET system_identifier = h.system_identifier, timeline = h.timeline, seen_at = clock_timestamp(),
-    claims_from = clock_timestamp() + make_interval(secs => $1)
+    claims_from = clock_timestamp() + make_interval(secs => $1), epoch_floor = s.epoch_floor + 1000000
 FROM here h
 WHERE (s.system_identifier, s.timeline) IS DISTINCT FROM (h.system_identifier, h.timeline)
 RETURNING s.claims_from`
 
 // NoteServer compares the server with the one seen last. It returns true, once,
-// where it has changed; claims then wait for settle.
-func (s *Store) NoteServer(ctx context.Context, settle time.Duration) (changed bool, err error) {
-	tag, err := s.pool.Exec(ctx, serverSeen, seconds(settle))
+// where it has changed; claims then wait for so long, and no lease from before
+// holds any more.
+func (s *Store) NoteServer(ctx context.Context, rest time.Duration) (changed bool, err error) {
+	tag, err := s.pool.Exec(ctx, serverSeen, seconds(rest))
 	if err != nil {
 		return false, fmt.Errorf("compare the database server: %w", err)
 	}

@@ -120,10 +120,11 @@ w AS MATERIALIZED (
         breaker_reason text, breaker_kind text, breaker_code text, breaker_http_status integer, passed text,
         pause double precision)
 ),
-held AS MATERIALIZED (
+` + sameServer + `held AS MATERIALIZED (
     SELECT w.n, t.batch_id, t.dry_run
     FROM w JOIN image_deletion_tasks t ON t.id = w.task_id AND t.lease_epoch = w.epoch AND t.lease_owner = w.owner
      AND t.call_sequence <= w.call_sequence
+    JOIN same_server s ON t.lease_epoch > s.epoch_floor
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ),
 asked AS MATERIALIZED (
@@ -192,7 +193,7 @@ written AS (
         refusals       = a.refusals,
         listed         = a.listed,
         relisting      = a.relisting,
-        review_as      = CASE WHEN a.kind = 'give_back' THEN a.review_as END,
+        review_as      = CASE a.kind WHEN 'give_back' THEN a.review_as WHEN 'finish' THEN NULL ELSE t.review_as END,
         verified_at    = a.verified_at,
         lease_until    = f.lease_until,
         lease_owner    = CASE WHEN a.kind IN ('intent', 'progress') THEN t.lease_owner END,

@@ -23,7 +23,7 @@ type Store interface {
 	Write(context.Context, purge.Terms, []purge.Write) ([]purge.Result, error)
 	Outlook(ctx context.Context, organization, batch int64) (purge.Outlook, error)
 	ReclaimTasks(context.Context) (int, error)
-	NoteServer(ctx context.Context, settle time.Duration) (changed bool, err error)
+	NoteServer(ctx context.Context, rest time.Duration) (changed bool, err error)
 	SweepRests(context.Context) error
 	FoldArrivals(context.Context) error
 }
@@ -213,8 +213,8 @@ func (w *Worker) claim(ctx context.Context, c purge.Claim) Event {
 	if err == nil && len(records) == 0 {
 		// Nothing may be due because the server has changed.
 		var changed bool
-		if changed, err = w.o.Store.NoteServer(ctx, w.o.Config.Purge.Settle); changed {
-			w.o.Log.Warn("database server changed (fail-over or restore): nothing is claimed for one settle time", "settle", w.o.Config.Purge.Settle)
+		if changed, err = w.o.Store.NoteServer(ctx, w.o.Config.Purge.WorstCase()); changed {
+			w.o.Log.Warn("database server changed (fail-over): nothing is claimed until a delete that it may have lost can't run any more", "wait", w.o.Config.Purge.WorstCase())
 		}
 	}
 	return ClaimEnded{Records: records, Err: err}
