@@ -94,6 +94,9 @@ func ConnectionLost(err error) bool {
 	if ce := (*pgconn.ConnectError)(nil); errors.As(err, &ce) {
 		return true
 	}
+	if pgconn.SafeToRetry(err) { // such as "conn closed": nothing was sent
+		return true
+	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 

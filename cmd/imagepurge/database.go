@@ -88,6 +88,9 @@ func (a *app) reach(ctx context.Context, s settings.Settings) (*database, error)
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
+	if cfg.PingTimeout == 0 {
+		cfg.PingTimeout = 5 * time.Second // idle connections that fell silent are not waited for
+	}
 	d.pool, err = pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)

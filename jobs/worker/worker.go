@@ -82,6 +82,7 @@ func New(o Options) *Worker {
 	if o.Watch == nil {
 		o.Watch = func(Stats) {}
 	}
+	o.Store = bind(o.Store, o.Terms.Lease)
 	return &Worker{
 		o: o, core: NewCore(o.Config),
 		events: make(chan Event, 2*maxInHand), writes: make(chan purge.Write, 2*maxInHand),
