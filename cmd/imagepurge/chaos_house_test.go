@@ -1,0 +1,326 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/imagepurge/imagepurge/capillary/sandbox"
+)
+
+// What the chaos test's workers are told. The sandbox runs a late request up to
+// 5 s after its caller was gone, and the links hold one up by less than a second:
+// the settle time is longer than both together.
+const (
+	chaosTimeout = time.Second
+	chaosLease   = 4 * time.Second
+	chaosSettle  = 7 * time.Second
+)
+
+// house is everything that runs in the chaos test: a cluster, a sandbox, the
+// links to them, and three workers; and the operator, who goes past the links.
+type house struct {
+	*world
+	seed       uint64
+	binary     string // what the workers run
+	crowd      sandbox.Population
+	cluster    *cluster
+	toDatabase *link
+	toAPI      *link
+	sandboxURL string
+	theirs     *world // what the workers are told
+
+	crew     [3]*process
+	links    sync.Mutex // held while a link is spoilt, and while nothing may be
+	mu       sync.Mutex // guards what follows
+	ran      []*process
+	named    map[int64][]string // the targets' digests, of customers with named images
+	stages   []stage
+	next     int // of the population, to hand in
+	lost     []known
+	breakers int // closed by the operator
+	selves   int // workers that ended by themselves
+}
+
+// stage is a part of the work, handed in at one time.
+type stage struct{ all, named []int64 }
+
+// chaosShares are the sandbox's own customers, as its command line makes them.
+func chaosShares(seed uint64, n int) (sandbox.Population, []string) {
+	return sandbox.Populate(seed, n, sandbox.PopulateOptions{Unknown: 0.02, Merged: 0.02, Erased: 0.02}),
+		[]string{"--customers", number(int64(n)), "--unknown", "0.02", "--merged", "0.02", "--erased", "0.02"}
+}
+
+func newHouse(t testing.TB, seed uint64, customers int, binary string) *house {
+	t.Helper()
+	c := newCluster(t)
+	if err := c.ask(t.Context(), "postgres", func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "CREATE DATABASE imagepurge")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	crowd, shares := chaosShares(seed, customers)
+	// The world's own sandbox only knows how everybody stood at the beginning.
+	w := newWorldOn(t, sandbox.Options{Seed: seed, Population: crowd}, c.url(c.address(), "imagepurge"))
+	h := &house{world: w, seed: seed, binary: binary, crowd: crowd, cluster: c, named: make(map[int64][]string)}
+	h.startSandbox(append(shares, "--listen", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--rate", "0", "--faults", "0.08",
+		"--latency", "100ms", "--latency-p99", "500ms", "--username", till.Username, "--password", till.Password))
+	h.toDatabase = newLink(t, "database", c.address())
+	h.toAPI = newLink(t, "API", strings.TrimPrefix(h.sandboxURL, "http://"))
+	h.world = w.with("CAPILLARY_BASE_URL="+h.sandboxURL, "IMAGEPURGE_REQUEST_TIMEOUT="+chaosTimeout.String(),
+		"IMAGEPURGE_SETTLE="+chaosSettle.String(), "IMAGEPURGE_LEASE="+chaosLease.String(), "IMAGEPURGE_LISTING_LAG=200ms",
+		"IMAGEPURGE_VIEW_MAX_AGE=10s", "IMAGEPURGE_MAX_ATTEMPTS=1000", "CAPILLARY_RATE_PER_MINUTE=2400",
+		"IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h") // always open
+	h.theirs = h.with("DATABASE_URL="+c.url(h.toDatabase.address, "imagepurge"), "CAPILLARY_BASE_URL=http://"+h.toAPI.address)
+	h.must(0, "migrate")
+	return h
+}
+
+func (h *house) startSandbox(args []string) {
+	h.Helper()
+	p, err := h.launch(program, h.env, append([]string{"sandbox"}, args...)...)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.until("the sandbox says its address", func() bool {
+		_, after, _ := strings.Cut(p.out.String(), "CAPILLARY_BASE_URL=")
+		address, _, whole := strings.Cut(after, "\n")
+		h.sandboxURL = address
+		return whole
+	})
+}
+
+// launch starts a program of the house. Unlike start it may be called from any
+// goroutine.
+func (h *house) launch(binary string, env map[string]string, args ...string) (*process, error) {
+	p := &process{w: h.world, args: args, cmd: exec.Command(binary, args...), out: &output{}, errOut: &output{}, done: make(chan struct{}), began: time.Now()}
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		p.cmd.Env = append(p.cmd.Env, k+"="+env[k])
+	}
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = h.dir, p.out, p.errOut
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := startTied(p.cmd, func() {
+		p.took = time.Since(p.began)
+		close(p.done)
+	}); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.ran = append(h.ran, p)
+	h.mu.Unlock()
+	h.Cleanup(func() {
+		if p.running() {
+			p.signal(syscall.SIGKILL)
+			<-p.done
+		}
+	})
+	return p, nil
+}
+
+// startTied starts a child that is signalled when this process dies, and calls
+// ended once it has ended. The signal comes when the thread ends that started the
+// child, so it is kept.
+func startTied(cmd *exec.Cmd, ended func()) error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // its status is read from the process's state
+			ended()
+		}
+	}()
+	return <-started
+}
+
+// order gives a command as the operator, past the links, and wants status 0.
+func (h *house) order(args ...string) (string, error) {
+	p, err := h.launch(program, h.env, args...)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-p.done:
+	case <-time.After(30 * time.Second):
+		return "", fmt.Errorf("does not end: %s", p)
+	}
+	if status := p.cmd.ProcessState.ExitCode(); status != 0 {
+		return "", fmt.Errorf("status %d: %s", status, p)
+	}
+	return p.out.String(), nil
+}
+
+// work starts a worker in a place of the crew.
+func (h *house) work(place int) error {
+	p, err := h.launch(h.binary, h.theirs.env, "run", "--wait", "2m")
+	h.crew[place] = p
+	return err
+}
+
+// tend starts again what ended by itself, as whatever supervises services does.
+func (h *house) tend() (ended []string, err error) {
+	for place, p := range h.crew {
+		if p != nil && p.running() {
+			continue
+		}
+		if p != nil {
+			h.selves++
+			ended = append(ended, fmt.Sprintf("worker %d ended by itself, status %d: %s", place, p.cmd.ProcessState.ExitCode(), lastLine(p.errOut.String())))
+		}
+		if err := h.work(place); err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// one reads one number past the links.
+func (h *house) one(ctx context.Context, sql string, args ...any) (n int, err error) {
+	err = h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, sql, args...).Scan(&n)
+	})
+	return n, err
+}
+
+// handIn gives the workers the next customers of the population.
+func (h *house) handIn(ctx context.Context, n int) error {
+	var s stage
+	for range n {
+		if h.next == h.crowd.Len() {
+			break
+		}
+		id := h.crowd.ID(h.next)
+		c := h.api.Model().Initially(id)
+		if c.Standing == sandbox.Present && len(c.Images) > 1 && h.next%4 != 0 {
+			// All but the last: whatever shifts by one hits an image that stays.
+			var digests []string
+			for _, im := range c.Images[:len(c.Images)-1] {
+				digests = append(digests, digest(im.Token))
+			}
+			h.mu.Lock()
+			h.named[id] = digests
+			h.mu.Unlock()
+			s.named = append(s.named, id)
+		} else {
+			s.all = append(s.all, id)
+		}
+		h.next++
+	}
+	h.mu.Lock()
+	h.stages = append(h.stages, s)
+	h.mu.Unlock()
+	return h.ensure(ctx, s)
+}
+
+// ensure hands in whoever of a stage has no task: after a restore they may all be
+// missing again.
+func (h *house) ensure(ctx context.Context, s stage) error {
+	all, err := h.without(ctx, s.all)
+	if err != nil {
+		return err
+	}
+	if len(all) > 0 {
+		if _, err := h.order("enqueue", h.list(fmt.Sprintf("list-%d-%d.csv", all[0], time.Now().UnixNano()), all...)); err != nil {
+			return err
+		}
+	}
+	named, err := h.without(ctx, s.named)
+	if err != nil || len(named) == 0 {
+		return err
+	}
+	return h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on"); err != nil {
+				return err
+			}
+			for _, id := range named {
+				if _, err := tx.Exec(ctx, "INSERT INTO image_deletion_tasks (customer_id, image_tokens) VALUES ($1, $2)", id, h.named[id]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// without returns the customers that have no task.
+func (h *house) without(ctx context.Context, ids []int64) (missing []int64, err error) {
+	err = h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, "SELECT w.customer FROM unnest($1::bigint[]) AS w (customer) WHERE NOT EXISTS (SELECT FROM image_deletion_tasks t WHERE t.customer_id = w.customer) ORDER BY 1", ids)
+		if err != nil {
+			return err
+		}
+		missing, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	return missing, err
+}
+
+// upload is what a shop does meanwhile: one more image, at the end.
+func (h *house) upload(ctx context.Context, customer int64) error {
+	return send(ctx, fmt.Sprintf("%s/sandbox/customers/%d/images", h.sandboxURL, customer))
+}
+
+// closeBreaker plays the operator who finds the breaker open and knows that the
+// API is well.
+func (h *house) closeBreaker(ctx context.Context) (closed bool, err error) {
+	n, err := h.one(ctx, "SELECT count(*) FROM organizations WHERE breaker_reason IS NOT NULL")
+	if err != nil || n == 0 {
+		return false, err
+	}
+	if _, err := h.order("org", "close-breaker", "default", "--reason", "the way to the API is mended"); err != nil {
+		return false, err
+	}
+	h.mu.Lock()
+	h.breakers++
+	h.mu.Unlock()
+	return true, nil
+}
+
+// journal is the sandbox's own.
+func (h *house) journal(ctx context.Context) ([]sandbox.Entry, error) {
+	var text bytes.Buffer
+	if err := fetch(ctx, h.sandboxURL+"/sandbox/journal", &text); err != nil {
+		return nil, err
+	}
+	return sandbox.ReadNDJSON(&text)
+}
+
+// stopCrew stops all workers in order, and says when the last was gone.
+func (h *house) stopCrew() (time.Time, error) {
+	for _, p := range h.crew {
+		p.signal(syscall.SIGTERM)
+	}
+	var faults []error
+	for place, p := range h.crew {
+		select {
+		case <-p.done:
+		case <-time.After(20 * time.Second):
+			faults = append(faults, fmt.Errorf("worker %d does not stop: %s", place, p))
+			p.signal(syscall.SIGKILL)
+			<-p.done
+		}
+	}
+	return time.Now(), errors.Join(faults...)
+}
