@@ -90,6 +90,16 @@ func (m *Machine) Done() bool { return m.phase == done }
 // does not fit what is under way is a programming error, and panics: going on
 // with a purge whose order of steps is broken could delete a wrong image.
 func (m *Machine) Step(now time.Time, f Fact) Effect {
+	if m.cfg.Watch == nil {
+		return m.step(now, f)
+	}
+	from := m.phase
+	e := m.step(now, f)
+	m.cfg.Watch(transition(from, f, m.phase, e))
+	return e
+}
+
+func (m *Machine) step(now time.Time, f Fact) Effect {
 	if s, ok := f.(Stop); ok {
 		return m.stop(s)
 	}

@@ -19,6 +19,8 @@ type Config struct {
 	Batching       jobs.Batching
 	// Random returns a number in [0, 1): it spreads back-offs.
 	Random func() float64
+	// Watch is told of every step of every machine; nil: nobody is.
+	Watch func(Transition)
 }
 
 // WorstCase is how long after an intent its customer must rest if nothing more
