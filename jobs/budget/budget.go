@@ -336,8 +336,14 @@ func (b *Budget) Unused(id ID) { delete(b.calls, id) }
 // Done reports that a granted call has ended.
 func (b *Budget) Done(id ID) { delete(b.calls, id) }
 
-// Listed reports how many images a new listing has shown.
-func (b *Budget) Listed(images int) { b.images.add(float64(images)) }
+// Listed reports how many images a new listing has shown: the view that it makes
+// will need deletes before anybody has asked for the first one.
+func (b *Budget) Listed(id ID, images int) {
+	b.images.add(float64(images))
+	if images > 0 {
+		b.views[id] = images
+	}
+}
 
 // OverLimit reports a 429 that asked to wait for the given time; 0 where it did
 // not say. It returns for how long nothing will be sent, to be told to all

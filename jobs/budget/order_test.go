@@ -75,7 +75,7 @@ func TestNewListingsWaitForLiveViews(t *testing.T) {
 			listing[id] = false
 			views++
 			b.Done(id)
-			b.Listed(5)
+			b.Listed(id, 5)
 			b.Want(id, jobs.Slot{Kind: jobs.SlotDelete, ViewAt: now, Left: 5})
 		}
 	}

@@ -120,7 +120,7 @@ func (w *world) answered(id budget.ID, c *customer) {
 	switch c.kind {
 	case jobs.SlotList:
 		c.listedAt = w.now
-		w.b.Listed(c.left)
+		w.b.Listed(id, c.left)
 		if c.left == 0 {
 			w.end(id, commit)
 			return

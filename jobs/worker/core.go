@@ -457,7 +457,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	if ev.Kind == jobs.ListCall {
 		c.stats.Lists++
 		if a.Class == jobs.ClassListed && t.kind == jobs.SlotList {
-			c.budget.Listed(len(a.Images))
+			c.budget.Listed(budget.ID(ev.Task), len(a.Images))
 		}
 		fact = purge.Listed{Answer: a}
 	} else {
