@@ -17,7 +17,10 @@ import (
 	"github.com/imagepurge/imagepurge/simulation"
 )
 
-var ablationTell = flag.Bool("simulation.tell", false, "print the shortest history that was found for each ablation")
+var (
+	ablationFrom = flag.Uint64("simulation.from", 0, "the first seed for each ablation; 0: near the one that is known to tell")
+	ablationTell = flag.Bool("simulation.tell", false, "print the shortest history that was found for each ablation")
+)
 
 // ablation is one safeguard taken out of the source. It exists in this test alone:
 // the simulation is built with the changed text laid over the file.
@@ -27,6 +30,7 @@ type ablation struct {
 	breaks  simulation.Promise
 	nights  int // within which the simulation must find it
 	flags   []string
+	known   uint64 // a seed that has told; 0: begin at 1
 }
 
 type change struct{ file, old, new string }
@@ -55,52 +59,52 @@ func ablations() []ablation {
 	const inOrder = "w.Counters.Sequence < t.Rec.Sequence || "
 	const settle = "return max(sendMargin+serverMax, timeout) + lag"
 	return []ablation{
-		{"descending order", one(deleting, "range slices.Backward(m.view) {", "range slices.All(m.view) {"), simulation.NothingElseDeleted, 40_000, nil},
+		{"descending order", one(deleting, "range slices.Backward(m.view) {", "range slices.All(m.view) {"), simulation.NothingElseDeleted, 40_000, nil, 0},
 		{"reconciling before a repeat", one(deleting, "	case jobs.ClassUnknown:\n	default:",
-			"	case jobs.ClassUnknown:\n		m.plan()\n		m.live = true\n		return m.ask(m.askDelete())\n	default:"), simulation.NothingElseDeleted, 40_000, nil},
-		{"intent rows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingForgotten, 2_000, nil},
-		{"intent rows, what follows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingElseDeleted, 40_000, nil},
-		{"a settle time", one(night, settle, "return 0*max(sendMargin+serverMax, timeout, lag)"), simulation.NothingElseDeleted, 40_000, nil},
-		{"the send deadline in the settle time", one(night, "sendMargin := jobs.SendMargin", "sendMargin := 0 * jobs.SendMargin"), simulation.SettledFirst, 40_000, nil},
-		{"the server's time in the settle time", one(night, settle, "return max(sendMargin+0*serverMax, timeout) + lag"), simulation.NothingElseDeleted, 40_000, nil},
-		{"the listing lag in the settle time", one(night, settle, "return max(sendMargin+serverMax, timeout) + 0*lag"), simulation.NothingElseDeleted, 40_000, nil},
-		{"the request's time in the rest after a crash", one(record, "return jobs.SendMargin + c.RequestTimeout + c.Settle", "return c.Settle"), simulation.SettledFirst, 40_000, nil},
-		{"the customer's own settle time", one(store, "return c.row && (c.LeaseUntil.After(now) || c.RestUntil.After(now))", "return c.row && c.LeaseUntil.After(now)"), simulation.NothingElseDeleted, 40_000, nil},
-		{"the listing lag after a known success", one(deleting, "if m.deletedAt.IsZero() {", "if true {"), simulation.NothingElseDeleted, 40_000, nil},
+			"	case jobs.ClassUnknown:\n		m.plan()\n		m.live = true\n		return m.ask(m.askDelete())\n	default:"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"intent rows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingForgotten, 2_000, nil, 0},
+		{"intent rows, what follows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"a settle time", one(night, settle, "return 0*max(sendMargin+serverMax, timeout, lag)"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the send deadline in the settle time", one(night, "sendMargin := jobs.SendMargin", "sendMargin := 0 * jobs.SendMargin"), simulation.SettledFirst, 40_000, nil, 0},
+		{"the server's time in the settle time", one(night, settle, "return max(sendMargin+0*serverMax, timeout) + lag"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the listing lag in the settle time", one(night, settle, "return max(sendMargin+serverMax, timeout) + 0*lag"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the request's time in the rest after a crash", one(record, "return jobs.SendMargin + c.RequestTimeout + c.Settle", "return c.Settle"), simulation.SettledFirst, 40_000, nil, 0},
+		{"the customer's own settle time", one(store, "return c.row && (c.LeaseUntil.After(now) || c.RestUntil.After(now))", "return c.row && c.LeaseUntil.After(now)"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the listing lag after a known success", one(deleting, "if m.deletedAt.IsZero() {", "if true {"), simulation.NothingElseDeleted, 40_000, nil, 0},
 		{"the epoch in the intent's fence", []change{
 			{writes, heldBy, "if t == nil || w.Kind != purge.WriteIntent && !t.heldBy(w.Owner, w.Epoch) {"},
 			{writes, leasedTo, "if cust == nil || w.Kind != purge.WriteIntent && !cust.leasedTo(w.Task, w.Owner, w.Epoch) {"},
 			{writes, inOrder, "w.Kind != purge.WriteIntent && " + inOrder}, // it covers for the epoch
-		}, simulation.NothingElseDeleted, 40_000, nil},
+		}, simulation.NothingElseDeleted, 40_000, nil, 0},
 		{"the epoch in the finish's fence", []change{
 			{writes, heldBy, "if t == nil || t.State != jobs.Running || w.Kind != purge.WriteFinish && !t.heldBy(w.Owner, w.Epoch) {"},
 			{writes, leasedTo, "if cust == nil || w.Kind != purge.WriteFinish && !cust.leasedTo(w.Task, w.Owner, w.Epoch) {"},
 			{writes, inOrder, "w.Kind != purge.WriteFinish && " + inOrder},
-		}, simulation.CountersTrue, 40_000, nil},
-		{"the order of writes in the fence", one(writes, inOrder, ""), simulation.CountersTrue, 40_000, nil},
-		{"the deadline for sending", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if false {"), simulation.NothingElseDeleted, 40_000, nil},
-		{"the wall clock in the deadline", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if mono > c.intent.Margin || mono < 0 {"), simulation.SettledFirst, 40_000, nil},
-		{"identity by content", one(decode, `fileNames     = []string{"s3Token"}`, `fileNames     = []string{"fileHandle"}`), simulation.NothingElseDeleted, 20_000, []string{"--bytes"}},
+		}, simulation.CountersTrue, 40_000, nil, 0},
+		{"the order of writes in the fence", one(writes, inOrder, ""), simulation.CountersTrue, 40_000, nil, 0},
+		{"the deadline for sending", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if false {"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the wall clock in the deadline", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if mono > c.intent.Margin || mono < 0 {"), simulation.SettledFirst, 40_000, nil, 0},
+		{"identity by content", one(decode, `fileNames     = []string{"s3Token"}`, `fileNames     = []string{"fileHandle"}`), simulation.NothingElseDeleted, 20_000, []string{"--bytes"}, 0},
 		{"the verifying listing", one(deleting, "if m.rec.Mode == jobs.Economy && m.rec.Scope == jobs.Snapshot {\n			return m.finish(jobs.ImagesDeleted, time.Time{})",
-			"if true {\n			return m.finish(jobs.ImagesDeleted, m.deletedAt)"), simulation.DoneMeansGone, 20_000, nil},
-		{"doubt of a stale listing", one(listing, "if contradicts && !m.count.Relisting {", "if contradicts && false {"), simulation.NothingElseDeleted, 40_000, nil},
+			"if true {\n			return m.finish(jobs.ImagesDeleted, m.deletedAt)"), simulation.DoneMeansGone, 20_000, nil, 0},
+		{"doubt of a stale listing", one(listing, "if contradicts && !m.count.Relisting {", "if contradicts && false {"), simulation.NothingElseDeleted, 40_000, nil, 0},
 		{"a listing after a 429", one(deleting, "		m.overLimit, m.pauseBudget = true, a.RetryAfter\n		return m.save(jobs.Slot{Kind: jobs.SlotList})",
-			"		m.overLimit, m.pauseBudget, m.live = true, a.RetryAfter, true\n		m.plan()\n		return m.save(m.askDelete())"), simulation.NothingElseDeleted, 40_000, nil},
-		{"a pause after a fail-over", one(server, "s.seen, s.claimsFrom = s.server, now.Add(rest)", "s.seen, s.claimsFrom = s.server, now"), simulation.SettledFirst, 40_000, nil},
-		{"the request's time in the pause after a fail-over", one("simulation/process.go", "NoteServer(now, jobs.SendMargin+p.w.timeout+p.w.settle)", "NoteServer(now, p.w.settle)"), simulation.SettledFirst, 40_000, nil},
-		{"leases that end with their server", one(server, "return s.seen == s.server && epoch > s.epochFloor", "return true"), simulation.EndsSettled, 20_000, nil},
-		{"the body before the status", one(classify, "	e, readable := decodeDelete(body)\n", "	e, readable := decodeDelete(body)\n	if status == http.StatusOK {\n		return verdict{class: jobs.ClassDeleted}\n	}\n"), simulation.DoneMeansGone, 20_000, nil},
-		{"renewing leases that wait for a slot", one(core, "	return []Effect{RenewLeases{Leases: leases}}", "	return nil"), simulation.CallsFew, 20_000, []string{"--calm"}},
+			"		m.overLimit, m.pauseBudget, m.live = true, a.RetryAfter, true\n		m.plan()\n		return m.save(m.askDelete())"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"a pause after a fail-over", one(server, "s.seen, s.claimsFrom = s.server, now.Add(rest)", "s.seen, s.claimsFrom = s.server, now"), simulation.SettledFirst, 40_000, nil, 0},
+		{"the request's time in the pause after a fail-over", one("simulation/process.go", "NoteServer(now, jobs.SendMargin+p.w.timeout+p.w.settle)", "NoteServer(now, p.w.settle)"), simulation.SettledFirst, 40_000, nil, 0},
+		{"leases that end with their server", one(server, "return s.seen == s.server && epoch > s.epochFloor", "return true"), simulation.EndsSettled, 20_000, nil, 0},
+		{"the body before the status", one(classify, "	e, readable := decodeDelete(body)\n", "	e, readable := decodeDelete(body)\n	if status == http.StatusOK {\n		return verdict{class: jobs.ClassDeleted}\n	}\n"), simulation.DoneMeansGone, 20_000, nil, 0},
+		{"renewing leases that wait for a slot", one(core, "	return []Effect{RenewLeases{Leases: leases}}", "	return nil"), simulation.CallsFew, 20_000, []string{"--calm"}, 0},
 		{"the customer's own row in the claim", []change{
 			{claims, "	if cust.busy(now) {", "	if cust.busy(now) && cust.LeaseUntil.Before(now.Add(c.Lease-20*time.Millisecond)) {"},
 			{writes, leasedTo, "if cust == nil {"},
-		}, simulation.NothingElseDeleted, 40_000, nil},
-		{"HTTP/1.1", one(network, "const resends = false", "const resends = true"), simulation.NothingElseDeleted, 40_000, nil},
-		{"settling before a cancel", one(machine, "case m.cancelled && !unknown:", "case m.cancelled:"), simulation.EndsSettled, 20_000, nil},
-		{"the review that is due, beyond a crash", one(writes, "	t.VerifiedAt = stored(w.VerifiedAt)\n", "	t.VerifiedAt = stored(w.VerifiedAt)\n	t.Rec.ReviewAs = \"\"\n"), simulation.PersonDecides, 100_000, nil},
-		{"the count of calls whose task was taken away", one(core, "		c.budget.Disown(budget.ID(id))", "		c.budget.Forget(budget.ID(id))"), simulation.LimitKept, 200_000, nil},
+		}, simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"HTTP/1.1", one(network, "const resends = false", "const resends = true"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"settling before a cancel", one(machine, "case m.cancelled && !unknown:", "case m.cancelled:"), simulation.EndsSettled, 20_000, nil, 0},
+		{"the review that is due, beyond a crash", one(writes, "	t.VerifiedAt = stored(w.VerifiedAt)\n", "	t.VerifiedAt = stored(w.VerifiedAt)\n	t.Rec.ReviewAs = \"\"\n"), simulation.PersonDecides, 100_000, nil, 0},
+		{"the count of calls whose task was taken away", one(core, "		c.budget.Disown(budget.ID(id))", "		c.budget.Forget(budget.ID(id))"), simulation.LimitKept, 200_000, nil, 0},
 		{"what a refusal says where its lease was lost", one(core, "	if c.shut == shutRefused && c.refused == (purge.Lease{Task: ev.Task, Epoch: ev.Epoch}) {",
-			"	if t := c.tasks[ev.Task]; c.shut == shutRefused && t != nil && t.lease.Epoch == ev.Epoch && t.last.Breaker != nil {"), simulation.NoTaskRests, 200_000, nil},
+			"	if t := c.tasks[ev.Task]; c.shut == shutRefused && t != nil && t.lease.Epoch == ev.Epoch && t.last.Breaker != nil {"), simulation.NoTaskRests, 200_000, nil, 0},
 	}
 }
 
@@ -164,7 +168,11 @@ func (a ablation) run(t *testing.T, root string) (f found) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("without %s it does not build: %v\n%s", a.without, err, out)
 	}
-	args := append([]string{"--json", "--nights", fmt.Sprint(a.nights), "--until", string(a.breaks), "--shrink", "0"}, a.flags...)
+	first := max(1, a.known)
+	if *ablationFrom > 0 {
+		first = *ablationFrom
+	}
+	args := append([]string{"--json", "--seed", fmt.Sprint(first), "--nights", fmt.Sprint(a.nights), "--until", string(a.breaks), "--shrink", "0"}, a.flags...)
 	if *ablationTell {
 		args[0] = "--shrink=3000"
 	}

@@ -128,7 +128,7 @@ func (p *process) crash(where string) {
 // network.go: the settle time allows for no more than the send margin there, and
 // nothing can.
 func (p *process) freeze() {
-	if p.writing > 0 {
+	if p.writing > 0 || p.frozen > p.w.now {
 		return
 	}
 	d := p.w.upTo(pick(p.w.chance, 2*time.Second, p.w.lease, 3*p.w.lease+p.w.settle))
@@ -138,7 +138,7 @@ func (p *process) freeze() {
 
 // sleep is the machine's: every clock stops but the wall's.
 func (p *process) sleep(d time.Duration) {
-	if p.writing > 0 {
+	if p.writing > 0 || p.frozen > p.w.now {
 		return
 	}
 	p.frozen = p.w.now + d
