@@ -110,7 +110,7 @@ func TestAnswerToLaterListing(t *testing.T) {
 	const kept = "1:planned 2:planned 3:bystander"
 	const gone = "1:absent/listing 2:absent/listing 3:bystander"
 	table := []consequence{
-		{answer: listed(1, 3), outcome: jobs.ImagesDeleted, rows: "1:absent/listing 2:absent/listing 3:bystander", calls: 3},
+		{answer: listed(3), waiting: jobs.WaitListingLag, after: 30 * time.Second, rows: kept, attempts: 1, calls: 3},
 		{answer: busy, waiting: jobs.WaitBackoff, after: 5 * time.Second, rows: kept, attempts: 2, calls: 3},
 		{answer: notSent, waiting: jobs.WaitBackoff, after: 5 * time.Second, rows: kept, attempts: 2, calls: 2},
 		{answer: timeout, waiting: jobs.WaitBackoff, after: 5 * time.Second, rows: kept, attempts: 2, calls: 3},
@@ -130,15 +130,6 @@ func TestAnswerToLaterListing(t *testing.T) {
 			b := newBench(t, named(1, 2))
 			b.feed(listed(1, 2, 3), busy)
 			b.claim()
-			if c.answer.Class == jobs.ClassListed {
-				b.feed(listed(3))
-				b.wantEnd(jobs.ImagesDeleted)
-				b.wantRows(c.rows)
-				if b.last.Deleted != 0 {
-					t.Errorf("%d images deleted, want none: others removed them", b.last.Deleted)
-				}
-				return
-			}
 			b.feed(c.answer)
 			c.check(t, b)
 		})

@@ -148,14 +148,19 @@ func (m *Machine) reconcile(a jobs.Answer) Effect {
 	return m.save(m.askDelete())
 }
 
-// contradictedBy says whether the listing shows what the rows say is gone, or
-// lacks a bystander.
+// contradictedBy says whether the listing shows what the rows say is gone, or lacks
+// what they say is there.
 func (m *Machine) contradictedBy(at map[jobs.Key]int) bool {
 	for _, im := range m.images {
 		_, shown := at[im.Key]
 		switch im.State {
 		case jobs.Deleted, jobs.Absent:
 			if shown {
+				return true
+			}
+		case jobs.Planned:
+			// Others have removed it, or this listing is older than the one before.
+			if !shown {
 				return true
 			}
 		case jobs.Bystander:

@@ -50,7 +50,8 @@ func TestListingThatShowsADeletedImage(t *testing.T) {
 
 func TestListingThatShowsAnAbsentImage(t *testing.T) {
 	b := newBench(t)
-	b.feed(listed(1, 2), noImage, listed(1), noImage, listed(1, 2))
+	b.feed(listed(1, 2), noImage, listed(1))
+	b.claim().feed(listed(1), noImage, listed(1, 2))
 	b.wantBack(jobs.WaitListingLag, 30*time.Second)
 	b.wantRows("1:planned 2:planned/listing")
 	t.Run("it was stale", func(t *testing.T) {
@@ -68,6 +69,52 @@ func TestListingThatShowsAnAbsentImage(t *testing.T) {
 		c.claim().feed(listed(1, 2), deleted, deleted, listed())
 		c.wantEnd(jobs.ImagesDeleted)
 		c.wantRows("1:deleted/answer 2:deleted/answer")
+	})
+}
+
+func TestListingThatLacksAPlannedImage(t *testing.T) {
+	lacking := func(t *testing.T) *bench {
+		t.Helper()
+		b := newBench(t, named(1, 2))
+		b.feed(listed(1, 2, 3), busy)
+		b.claim().feed(listed(3))
+		b.wantBack(jobs.WaitListingLag, 30*time.Second)
+		b.wantRows("1:planned 2:planned 3:bystander")
+		if !b.last.Counters.Relisting {
+			t.Error("the next listing does not decide")
+		}
+		return b.claim()
+	}
+	t.Run("others removed it", func(t *testing.T) {
+		b := lacking(t)
+		b.feed(listed(3))
+		b.wantEnd(jobs.ImagesDeleted)
+		b.wantRows("1:absent/listing 2:absent/listing 3:bystander")
+		if b.last.Deleted != 0 {
+			t.Errorf("%d images deleted, want none: others removed them", b.last.Deleted)
+		}
+	})
+	t.Run("others removed one of two", func(t *testing.T) {
+		b := lacking(t)
+		b.feed(listed(1, 3), deleted, listed(3))
+		b.wantEnd(jobs.ImagesDeleted)
+		b.wantRows("1:deleted/answer 2:absent/listing 3:bystander")
+	})
+	t.Run("it was stale", func(t *testing.T) {
+		b := lacking(t)
+		b.feed(listed(1, 2, 3), deleted, deleted, listed(3))
+		b.wantEnd(jobs.ImagesDeleted)
+		b.wantRows("1:deleted/answer 2:deleted/answer 3:bystander")
+		if b.last.Counters.StillPresent != 0 {
+			t.Error("a stale listing counts as a deletion that proved wrong")
+		}
+	})
+	t.Run("the next one fails", func(t *testing.T) {
+		b := lacking(t)
+		b.feed(timeout)
+		b.wantBack(jobs.WaitBackoff, 5*time.Second)
+		b.claim().feed(listed(3))
+		b.wantEnd(jobs.ImagesDeleted)
 	})
 }
 

@@ -1,0 +1,5 @@
+//go:build race
+
+package imagepurge_test
+
+const raceDetector = true
