@@ -139,6 +139,11 @@ func (c *call) transmit() {
 	if c.kind == jobs.DeleteCall {
 		w.flying[c.customer]++
 	}
+	if w.sticky && c.kind == jobs.DeleteCall && w.happens("every DELETE finds no image") {
+		w.flying[c.customer]--
+		c.p.inCore(latency, func() { c.answer(capillary.ReadDelete(http.StatusOK, []byte(noImage), len(c.indexes))) })
+		return
+	}
 	if w.fault(3*w.netFaults, "an odd answer") {
 		c.odd(latency)
 		return
@@ -171,6 +176,8 @@ func (c *call) transmit() {
 	})
 }
 
+const noImage = `{"errors":[{"code":8078,"status":false,"message":""}],"data":[],"warnings":[]}`
+
 // odd answers what the sandbox has no fault for: a status that is in no table, a
 // request that is called invalid, an index that is said to be empty.
 func (c *call) odd(latency time.Duration) {
@@ -184,7 +191,7 @@ func (c *call) odd(latency time.Duration) {
 	teapot := w.one(3)
 	a := read(http.StatusTeapot, "")
 	if !teapot {
-		a = pick(w.chance, read(http.StatusBadRequest, ""), read(http.StatusOK, `{"errors":[{"code":8078,"status":false,"message":""}],"data":[],"warnings":[]}`))
+		a = pick(w.chance, read(http.StatusBadRequest, ""), read(http.StatusOK, noImage))
 	}
 	if c.kind == jobs.DeleteCall {
 		if teapot { // it may have run, or may still run

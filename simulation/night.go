@@ -42,6 +42,7 @@ type night struct {
 	crashes, freezes, netFaults, dbFaults int
 	lies                                  bool // a success that ran nothing
 	late429                               bool // a 429 that ran
+	sticky                                bool // every DELETE finds no image, and runs nothing
 	others                                int  // changes by others
 	wild                                  bool // others act at any time, not only when promise 1 allows
 	standings                             int  // customers erased or merged on the way
@@ -173,6 +174,7 @@ func (n *night) drawFaults(c chance) {
 	n.storms = some(6)
 	n.clockSteps = some(8)
 	n.sleeps = some(10)
+	n.sticky = c.one(40)
 }
 
 func (n night) String() string {

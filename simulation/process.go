@@ -222,6 +222,12 @@ func (p *process) goOn() {
 			p.crash("before an effect")
 			return
 		}
+		if _, writes := e.(worker.WriteTask); writes && p.writing == 0 && p.w.fault(p.w.freezes, "freeze before a write, beyond the lease") {
+			p.left = append([]worker.Effect{e}, p.left...)
+			p.frozen = p.w.now + p.w.lease + p.w.upTo(5*time.Second)
+			p.inCore(0, p.goOn)
+			return
+		}
 		life := p.coreLife
 		p.do(e)
 		if p.coreLife != life {
