@@ -30,5 +30,5 @@ func at(wall, monotonic int64) time.Time {
 		ext:  monotonic,
 		loc:  time.UTC,
 	}
-	return *(*time.Time)(unsafe.Pointer(&i))
+	return *(*time.Time)(unsafe.Pointer(&i)) //nolint:gosec // pinned by TestAtHasBothClocks
 }

@@ -195,7 +195,7 @@ func (h *history) wrote(w *world, p *process, group []purge.Write, results []pur
 		}
 		t := h.tasks[wr.Task]
 		h.touched[t.customer]++
-		h.noteCalls(w, t, p, wr)
+		h.noteCalls(w, t, wr)
 		switch wr.Kind {
 		case purge.WriteIntent:
 			h.noteIntent(w, t, wr, results[i].Clearance)
@@ -220,7 +220,7 @@ func said(wr purge.Write, r purge.Result) string {
 	return string(wr.Kind)
 }
 
-func (h *history) noteCalls(w *world, t *taskHistory, p *process, wr purge.Write) {
+func (h *history) noteCalls(w *world, t *taskHistory, wr purge.Write) {
 	for n, c := range wr.Calls {
 		if c.Kind == jobs.DeleteCall && c.Class != "" {
 			for _, in := range h.intents {
