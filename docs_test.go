@@ -143,7 +143,7 @@ func typed(page string) (lines [][]string) {
 			continue
 		}
 		words := shellWords(line)
-		if len(words) > 2 && words[0] == "go" && words[1] == "run" {
+		if len(words) > 2 && words[0] == "go" && words[1] == "run" && words[2] == "./cmd/imagepurge" {
 			words = append([]string{"imagepurge"}, words[3:]...)
 		}
 		if len(words) > 1 && words[0] == "imagepurge" {

@@ -225,7 +225,7 @@ func TestIncidentsAreTold(t *testing.T) {
 			},
 		},
 		"index_contradiction": {
-			acts:  []sandbox.Act{remove(2, 0, false), remove(4, 0, false), remove(6, 0, false)},
+			acts:  []sandbox.Act{remove(2, 0, false), remove(5, 0, false), remove(8, 0, false)}, // each is looked at twice
 			kinds: []string{"index_contradiction", "removed_by_others", "index_contradiction", "removed_by_others", "index_contradiction"},
 			told: func(w *world, customer int64) []string {
 				return []string{

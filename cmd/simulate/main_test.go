@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,5 +53,33 @@ func TestWrongUsageIsRefused(t *testing.T) {
 		if out, err := simulate(t, args...); err == nil || errors.Is(err, errBroken) || out != "" {
 			t.Errorf("%v: %v, %q", args, err, out)
 		}
+	}
+}
+
+// Every example of the pages runs; those of many nights with few.
+func TestExamplesOfThePagesRun(t *testing.T) {
+	found := 0
+	for _, page := range []string{"../../README.md", "../../docs/safety.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			example, ok := strings.CutPrefix(line, "go run ./cmd/simulate ")
+			if !ok {
+				continue
+			}
+			found++
+			args := strings.Fields(example)
+			if !slices.Contains(args, "--tell") {
+				args = append(args, "--nights", "20")
+			}
+			if out, err := simulate(t, args...); err != nil || !strings.HasSuffix(out, "every promise was kept\n") {
+				t.Errorf("%s: %s: %v: %s", page, line, err, out)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d examples were found", found)
 	}
 }
