@@ -138,7 +138,7 @@ func TestDatabaseGoesAwayMeanwhile(t *testing.T) {
 	t.Parallel()
 	crowd := present(101, 200, 3)
 	w := newWorld(t, sandbox.Options{Seed: 101, Population: crowd, Latency: sandbox.UniformLatency(10*time.Millisecond, 60*time.Millisecond)}).
-		with("CAPILLARY_RATE_PER_MINUTE=6000", "IMAGEPURGE_REQUEST_TIMEOUT=1s", "IMAGEPURGE_SETTLE=1300ms", "IMAGEPURGE_LEASE=5s")
+		with("CAPILLARY_RATE_PER_MINUTE=6000", "IMAGEPURGE_REQUEST_TIMEOUT=5s", "IMAGEPURGE_SETTLE=5300ms", "IMAGEPURGE_LEASE=12s")
 	ids := everyone(crowd)
 	batch := w.enqueue(ids)
 	d, address := newDoor(w, w.env["DATABASE_URL"])
