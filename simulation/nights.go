@@ -157,7 +157,7 @@ func Tell(seed uint64, size Size) (settings string, lines []string, broken []Vio
 	return w.night.String(), lines, w.judge(), nil
 }
 
-// Has says whether the violations break the promise.
-func Has(broken []Violation, p Promise) bool {
+// has says whether the violations break the promise.
+func has(broken []Violation, p Promise) bool {
 	return slices.ContainsFunc(broken, func(v Violation) bool { return v.Promise == p })
 }

@@ -38,7 +38,6 @@ type process struct {
 	odd      bool          // its clock was set or it slept: its windows say nothing
 
 	owner   string
-	running bool
 	stepper *schedule.Stepper
 	window  schedule.Window
 	opened  bool // a window's run is open, so that its window is known
@@ -99,7 +98,7 @@ func (p *process) start() {
 	p.life++
 	p.frozen = 0
 	p.owner = fmt.Sprintf("W%d.%d", p.number, p.life)
-	p.running, p.core, p.stopping, p.opened = true, nil, false, false
+	p.core, p.stopping, p.opened = nil, false, false
 	if p.w.once {
 		p.say("starts: run --once")
 		p.open()
@@ -114,7 +113,7 @@ func (p *process) start() {
 func (p *process) end(again time.Duration) {
 	p.life++
 	p.coreLife++
-	p.running, p.dozing, p.core, p.left, p.writes, p.committing, p.writing = false, false, nil, nil, nil, 0, 0
+	p.dozing, p.core, p.left, p.writes, p.committing, p.writing = false, nil, nil, nil, 0, 0
 	p.w.after(again, p.start)
 }
 

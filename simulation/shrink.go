@@ -53,7 +53,7 @@ func (s *shrinker) tell(seed uint64, size Size) *Shrunk {
 	w.run()
 	s.last = w.faults
 	broken := w.judge()
-	if !Has(broken, s.promise) {
+	if !has(broken, s.promise) {
 		return nil
 	}
 	return &Shrunk{Seed: seed, Size: size, Settings: w.night.String(), Lines: lines, Violations: broken}

@@ -111,7 +111,14 @@ func (h *house) probeAPI(ctx context.Context) probe {
 
 // fetch reads one answer over a connection of its own.
 func fetch(ctx context.Context, url string, to io.Writer) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	return ask(ctx, http.MethodGet, url, to)
+}
+
+// send makes an order without a body.
+func send(ctx context.Context, url string) error { return ask(ctx, http.MethodPost, url, io.Discard) }
+
+func ask(ctx context.Context, method, url string, to io.Writer) error {
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
 	}
@@ -127,23 +134,4 @@ func fetch(ctx context.Context, url string, to io.Writer) error {
 	}
 	_, err = io.Copy(to, answer.Body)
 	return err
-}
-
-// send makes an order without a body.
-func send(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	defer client.CloseIdleConnections()
-	answer, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return errors.New(answer.Status)
-	}
-	return nil
 }

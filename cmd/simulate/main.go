@@ -108,9 +108,7 @@ func (f flags) tellOne(out *term.Output) error {
 	for _, l := range lines {
 		fmt.Fprintln(out.Out, l)
 	}
-	for _, v := range broken {
-		fmt.Fprintf(out.Out, "BROKEN: %s: %s\n", v.Promise, v.What)
-	}
+	tellBroken(out, "", broken)
 	if len(broken) > 0 {
 		return errBroken
 	}
@@ -182,9 +180,7 @@ func (f flags) tellFound(out *term.Output, found *simulation.Found) error {
 	if f.until != "" {
 		first = simulation.Promise(f.until)
 	}
-	for _, v := range found.Violations {
-		fmt.Fprintf(w, "BROKEN: seed %d: %s: %s\n", found.Seed, v.Promise, v.What)
-	}
+	tellBroken(out, fmt.Sprintf("seed %d: ", found.Seed), found.Violations)
 	if f.shrink <= 0 {
 		fmt.Fprintf(w, "\nreplay it with: %s\n", replay+simulation.Replay(found.Seed, found.Size))
 		return errBroken
@@ -197,28 +193,29 @@ func (f flags) tellFound(out *term.Output, found *simulation.Found) error {
 	for _, l := range s.Lines {
 		fmt.Fprintln(w, l)
 	}
-	for _, v := range s.Violations {
-		fmt.Fprintf(w, "BROKEN: %s: %s\n", v.Promise, v.What)
-	}
+	tellBroken(out, "", s.Violations)
 	fmt.Fprintf(w, "\nreplay it with: %s\n", replay+simulation.Replay(s.Seed, s.Size))
 	return errBroken
 }
 
+func tellBroken(out *term.Output, where string, broken []simulation.Violation) {
+	for _, v := range broken {
+		fmt.Fprintf(out.Out, "BROKEN: %s%s: %s\n", where, v.Promise, v.What)
+	}
+}
+
 func (f flags) tellJSON(out *term.Output, r *simulation.Report, took time.Duration) error {
-	type violation struct{ Promise, What string }
 	type document struct {
-		Nights     int         `json:"nights"`
-		Seconds    float64     `json:"seconds"`
-		Seed       uint64      `json:"seed,omitempty"`
-		Violations []violation `json:"violations,omitempty"`
-		Replay     string      `json:"replay,omitempty"`
+		Nights     int                    `json:"nights"`
+		Seconds    float64                `json:"seconds"`
+		Seed       uint64                 `json:"seed,omitempty"`
+		Violations []simulation.Violation `json:"violations,omitempty"`
+		Replay     string                 `json:"replay,omitempty"`
 	}
 	d := document{Nights: r.Nights, Seconds: took.Seconds()}
 	if r.Found != nil {
 		d.Seed, d.Replay = r.Found.Seed, replay+simulation.Replay(r.Found.Seed, r.Found.Size)
-		for _, v := range r.Found.Violations {
-			d.Violations = append(d.Violations, violation{string(v.Promise), v.What})
-		}
+		d.Violations = r.Found.Violations
 	}
 	if err := json.NewEncoder(out.Out).Encode(d); err != nil {
 		return err
