@@ -2,6 +2,19 @@
 -- Write it anew with: go test . -run TestSchemaFile -update
 -- pg_dump 15
 
+CREATE FUNCTION complete_organization() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NEW.budget_id IS NULL THEN
+        INSERT INTO rate_budgets DEFAULT VALUES RETURNING id INTO NEW.budget_id;
+    END IF;
+    IF NEW.remote_id IS NULL THEN
+        INSERT INTO remote_organizations DEFAULT VALUES RETURNING id INTO NEW.remote_id;
+    END IF;
+    RETURN NEW;
+END $$;
+
 CREATE FUNCTION complete_task() RETURNS trigger
     LANGUAGE plpgsql
     AS $_$
@@ -285,7 +298,7 @@ ALTER TABLE batches ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 );
 
 CREATE TABLE customer_leases (
-    organization_id bigint NOT NULL,
+    remote_id bigint NOT NULL,
     customer_id bigint NOT NULL,
     task_id bigint,
     lease_owner text,
@@ -433,6 +446,8 @@ ALTER TABLE legal_holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE organizations (
     id bigint NOT NULL,
     name text NOT NULL,
+    budget_id bigint NOT NULL,
+    remote_id bigint NOT NULL,
     mode text,
     scope text,
     source text,
@@ -488,8 +503,63 @@ ALTER TABLE pauses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 );
 
 CREATE TABLE rate_budgets (
-    organization_id bigint NOT NULL,
-    paused_until timestamp with time zone
+    id bigint NOT NULL,
+    host text,
+    key_digest bytea,
+    per_minute integer DEFAULT 100 NOT NULL,
+    hourly integer[],
+    zone text,
+    set_per_minute integer,
+    next_slot timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    spaced double precision DEFAULT 0 NOT NULL,
+    owed_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    reserved bigint DEFAULT 0 NOT NULL,
+    paused_until timestamp with time zone,
+    pace double precision,
+    held double precision,
+    settled boolean DEFAULT false NOT NULL,
+    strikes timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    pace_since timestamp with time zone,
+    pace_reserved bigint DEFAULT 0 NOT NULL,
+    step_at timestamp with time zone,
+    CONSTRAINT rate_budgets_check CHECK (((host IS NULL) = (key_digest IS NULL))),
+    CONSTRAINT rate_budgets_check1 CHECK (((hourly IS NULL) = (zone IS NULL))),
+    CONSTRAINT rate_budgets_check2 CHECK ((((pace IS NULL) = (pace_since IS NULL)) AND ((pace IS NULL) = (step_at IS NULL)))),
+    CONSTRAINT rate_budgets_held_check CHECK ((held > (0)::double precision)),
+    CONSTRAINT rate_budgets_host_check CHECK ((host <> ''::text)),
+    CONSTRAINT rate_budgets_hourly_check CHECK (((cardinality(hourly) = 24) AND (2 <= ALL (hourly)))),
+    CONSTRAINT rate_budgets_key_digest_check CHECK ((length(key_digest) = 32)),
+    CONSTRAINT rate_budgets_pace_check CHECK ((pace > (0)::double precision)),
+    CONSTRAINT rate_budgets_per_minute_check CHECK ((per_minute >= 2)),
+    CONSTRAINT rate_budgets_set_per_minute_check CHECK ((set_per_minute >= 2))
+)
+WITH (fillfactor='20');
+
+ALTER TABLE rate_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME rate_budgets_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE remote_organizations (
+    id bigint NOT NULL,
+    host text,
+    number bigint,
+    CONSTRAINT remote_organizations_check CHECK (((host IS NULL) = (number IS NULL))),
+    CONSTRAINT remote_organizations_host_check CHECK ((host <> ''::text)),
+    CONSTRAINT remote_organizations_number_check CHECK ((number > 0))
+);
+
+ALTER TABLE remote_organizations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME remote_organizations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE server_identity (
@@ -537,7 +607,7 @@ ALTER TABLE ONLY batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY customer_leases
-    ADD CONSTRAINT customer_leases_pkey PRIMARY KEY (organization_id, customer_id);
+    ADD CONSTRAINT customer_leases_pkey PRIMARY KEY (remote_id, customer_id);
 
 ALTER TABLE ONLY image_calls
     ADD CONSTRAINT image_calls_pkey PRIMARY KEY (task_id, sequence);
@@ -558,7 +628,16 @@ ALTER TABLE ONLY pauses
     ADD CONSTRAINT pauses_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY rate_budgets
-    ADD CONSTRAINT rate_budgets_pkey PRIMARY KEY (organization_id);
+    ADD CONSTRAINT rate_budgets_host_key_digest_key UNIQUE (host, key_digest);
+
+ALTER TABLE ONLY rate_budgets
+    ADD CONSTRAINT rate_budgets_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY remote_organizations
+    ADD CONSTRAINT remote_organizations_host_number_key UNIQUE (host, number);
+
+ALTER TABLE ONLY remote_organizations
+    ADD CONSTRAINT remote_organizations_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY server_identity
     ADD CONSTRAINT server_identity_pkey PRIMARY KEY (only_row);
@@ -582,6 +661,10 @@ CREATE INDEX customer_leases_over ON customer_leases USING btree (rest_until) WH
 
 CREATE UNIQUE INDEX legal_holds_in_force ON legal_holds USING btree (organization_id, customer_id) WHERE (released_at IS NULL);
 
+CREATE INDEX organizations_of_budget ON organizations USING btree (budget_id);
+
+CREATE INDEX organizations_of_remote ON organizations USING btree (remote_id);
+
 CREATE UNIQUE INDEX pauses_in_force ON pauses USING btree (COALESCE(organization_id, (0)::bigint)) WHERE (resumed_at IS NULL);
 
 CREATE INDEX tasks_leased ON image_deletion_tasks USING btree (lease_until) WHERE (state = 'running'::text);
@@ -595,6 +678,8 @@ CREATE INDEX tasks_ready ON image_deletion_tasks USING btree (batch_id, sort_at,
 CREATE INDEX tasks_to_decide ON image_deletion_tasks USING btree (batch_id, id) WHERE (state = ANY (ARRAY['failed'::text, 'review'::text]));
 
 CREATE INDEX tasks_waiting ON image_deletion_tasks USING btree (batch_id, due_at, id) WHERE ((state = 'pending'::text) AND (waiting_for IS NOT NULL));
+
+CREATE TRIGGER complete_organization BEFORE INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION complete_organization();
 
 CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW WHEN ((COALESCE(current_setting('imagepurge.command'::text, true), ''::text) <> 'enqueue'::text)) EXECUTE FUNCTION complete_task();
 
@@ -632,7 +717,7 @@ ALTER TABLE ONLY batches
     ADD CONSTRAINT batches_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
 
 ALTER TABLE ONLY customer_leases
-    ADD CONSTRAINT customer_leases_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
+    ADD CONSTRAINT customer_leases_remote_id_fkey FOREIGN KEY (remote_id) REFERENCES remote_organizations(id);
 
 ALTER TABLE ONLY image_calls
     ADD CONSTRAINT image_calls_task_id_fkey FOREIGN KEY (task_id) REFERENCES image_deletion_tasks(id);
@@ -643,11 +728,14 @@ ALTER TABLE ONLY image_deletion_tasks
 ALTER TABLE ONLY legal_holds
     ADD CONSTRAINT legal_holds_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
 
+ALTER TABLE ONLY organizations
+    ADD CONSTRAINT organizations_budget_id_fkey FOREIGN KEY (budget_id) REFERENCES rate_budgets(id);
+
+ALTER TABLE ONLY organizations
+    ADD CONSTRAINT organizations_remote_id_fkey FOREIGN KEY (remote_id) REFERENCES remote_organizations(id);
+
 ALTER TABLE ONLY pauses
     ADD CONSTRAINT pauses_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
-
-ALTER TABLE ONLY rate_budgets
-    ADD CONSTRAINT rate_budgets_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
 
 ALTER TABLE ONLY task_images
     ADD CONSTRAINT task_images_task_id_fkey FOREIGN KEY (task_id) REFERENCES image_deletion_tasks(id);

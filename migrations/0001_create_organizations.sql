@@ -1,9 +1,56 @@
 -- +goose Up
 -- +goose StatementBegin
+-- What all workers of one API key share: its call slots and its pace. The rules are
+-- those of package jobs/budget, whose Row and Pace these columns are.
+CREATE TABLE rate_budgets (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Whose calls are counted: the host, and a digest of the key. Null until a
+    -- worker has told them.
+    host           text CHECK (host <> ''),
+    key_digest     bytea CHECK (length(key_digest) = 32),
+    -- The limit in calls a minute: as configured, with the share that is ours; as
+    -- configured for an hour of the day in the zone; as a person has set it.
+    per_minute     integer NOT NULL DEFAULT 100 CHECK (per_minute >= 2),
+    hourly         integer[] CHECK (cardinality(hourly) = 24 AND 2 <= ALL (hourly)),
+    zone           text,
+    set_per_minute integer CHECK (set_per_minute >= 2),
+    -- The slots.
+    next_slot      timestamptz NOT NULL DEFAULT '-infinity',
+    spaced         double precision NOT NULL DEFAULT 0,
+    owed_until     timestamptz NOT NULL DEFAULT '-infinity',
+    reserved       bigint NOT NULL DEFAULT 0,
+    -- The pace, as 429s have taught it.
+    paused_until   timestamptz,      -- no intent before then
+    pace           double precision CHECK (pace > 0),    -- null: the whole limit
+    held           double precision CHECK (held > 0),
+    settled        boolean NOT NULL DEFAULT false,
+    strikes        timestamptz[] NOT NULL DEFAULT '{}',
+    pace_since     timestamptz,
+    pace_reserved  bigint NOT NULL DEFAULT 0,
+    step_at        timestamptz,      -- when the pace is to be looked at
+    UNIQUE (host, key_digest),
+    CHECK ((host IS NULL) = (key_digest IS NULL)),
+    CHECK ((hourly IS NULL) = (zone IS NULL)),
+    CHECK ((pace IS NULL) = (pace_since IS NULL) AND (pace IS NULL) = (step_at IS NULL))
+) WITH (fillfactor = 20);
+
+-- Whose customers they are, at the API: a number that stands in the tokens of
+-- their images. Several labels of ours may mean one, and then share its customers;
+-- until the number was seen each has a row of its own.
+CREATE TABLE remote_organizations (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    host   text CHECK (host <> ''),
+    number bigint CHECK (number > 0),
+    UNIQUE (host, number),
+    CHECK ((host IS NULL) = (number IS NULL))
+);
+
 -- A brand with its own credentials and limits. No credential is ever stored here.
 CREATE TABLE organizations (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name                text NOT NULL UNIQUE CHECK (name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$'),
+    budget_id           bigint NOT NULL REFERENCES rate_budgets,
+    remote_id           bigint NOT NULL REFERENCES remote_organizations,
     -- What a task made by SQL alone is given. Null until a worker or an intake has
     -- told the settings; such a task is given them when it is first claimed.
     mode                text CHECK (mode IN ('economy', 'verified', 'paranoid')),
@@ -23,12 +70,22 @@ CREATE TABLE organizations (
     CHECK ((breaker_reason IS NULL) = (breaker_since IS NULL)),
     CHECK ((breaker_reason IS NULL) = (probe_at IS NULL))
 );
+CREATE INDEX organizations_of_budget ON organizations (budget_id);
+CREATE INDEX organizations_of_remote ON organizations (remote_id);
 
--- What all workers of one key share. Slots shared among processes will stand here.
-CREATE TABLE rate_budgets (
-    organization_id bigint PRIMARY KEY REFERENCES organizations,
-    paused_until    timestamptz      -- after a 429: no intent before then
-);
+-- An organisation has a budget and a remote organisation of its own until more is
+-- known of it.
+CREATE FUNCTION complete_organization() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.budget_id IS NULL THEN
+        INSERT INTO rate_budgets DEFAULT VALUES RETURNING id INTO NEW.budget_id;
+    END IF;
+    IF NEW.remote_id IS NULL THEN
+        INSERT INTO remote_organizations DEFAULT VALUES RETURNING id INTO NEW.remote_id;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER complete_organization BEFORE INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION complete_organization();
 
 -- Pauses of everything (no organisation) or of one organisation. Rows stay.
 CREATE TABLE pauses (
@@ -74,5 +131,4 @@ SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FR
 
 -- Every installation has an organisation from the start.
 INSERT INTO organizations (name) VALUES ('default');
-INSERT INTO rate_budgets (organization_id) SELECT id FROM organizations;
 -- +goose StatementEnd

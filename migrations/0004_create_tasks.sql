@@ -123,18 +123,18 @@ CREATE TABLE image_calls (
 );
 
 -- There while a customer is leased or rests. One task at a time has a customer of
--- an organisation, whatever the batches; and nobody has him while a delete may
--- still be under way. The claim is one guarded upsert of this row, for a check
--- across rows would race.
+-- a remote organisation, whatever the batches and our own labels; and nobody has
+-- him while a delete may still be under way. The claim is one guarded upsert of
+-- this row, for a check across rows would race.
 CREATE TABLE customer_leases (
-    organization_id bigint NOT NULL REFERENCES organizations,
+    remote_id       bigint NOT NULL REFERENCES remote_organizations,
     customer_id     bigint NOT NULL,
     task_id         bigint,
     lease_owner     text,
     lease_epoch     bigint,
     lease_until     timestamptz,
     rest_until      timestamptz,
-    PRIMARY KEY (organization_id, customer_id),
+    PRIMARY KEY (remote_id, customer_id),
     CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
     CHECK ((lease_owner IS NULL) = (task_id IS NULL)),
     CHECK ((lease_owner IS NULL) = (lease_epoch IS NULL))

@@ -192,7 +192,7 @@ func TestABudgetsPauseOnlyGrows(t *testing.T) {
 	d.customers(1, 2)
 	rs := d.claim()
 	left := func() int {
-		return get[int](d, "SELECT coalesce(ceil(extract(epoch FROM paused_until - clock_timestamp())), 0)::int FROM rate_budgets WHERE organization_id = 1")
+		return get[int](d, "SELECT coalesce(ceil(extract(epoch FROM paused_until - clock_timestamp())), 0)::int FROM rate_budgets WHERE id = 1")
 	}
 	var got []int
 	for _, p := range []time.Duration{0, time.Minute, 10 * time.Second, 2 * time.Minute} {
@@ -208,10 +208,7 @@ func TestABudgetsPauseOnlyGrows(t *testing.T) {
 	w := bare(rs[0], purge.WriteProgress)
 	w.Epoch, w.PauseBudget = 7, time.Hour
 	d.refusedWrite(w, purge.LeaseLost)
-	d.by("DELETE FROM rate_budgets")
-	w.Epoch = 1
-	d.applied(w)
-	if n := left(); n != 3600 {
-		t.Errorf("without a row: paused for %d seconds, want 3600", n)
+	if n := left(); n > 120 {
+		t.Errorf("a refused write paused the key for %d seconds", n)
 	}
 }

@@ -89,7 +89,7 @@ turn AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 allowed AS MATERIALIZED (
-    SELECT o.id, o.breaker_reason IS NOT NULL AS probing, s.epoch_floor
+    SELECT o.id, o.remote_id, o.breaker_reason IS NOT NULL AS probing, s.epoch_floor
     FROM organizations o
     JOIN server_identity s ON s.claims_from <= clock_timestamp()
      AND s.system_identifier = (SELECT system_identifier FROM pg_control_system())
@@ -106,7 +106,7 @@ allowed AS MATERIALIZED (
         SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 0 AS rank
         FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id AND t.due_at <= (SELECT clock_timestamp())
-          AND (t.waiting_for <> 'customer' OR (SELECT true FROM customer_leases l WHERE l.organization_id = $1 AND l.customer_id = t.customer_id
+          AND (t.waiting_for <> 'customer' OR (SELECT true FROM customer_leases l WHERE l.remote_id = a.remote_id AND l.customer_id = t.customer_id
                AND (l.lease_until > clock_timestamp() OR l.rest_until > clock_timestamp()) LIMIT 1) IS NULL)
           AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
           AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $1 AND h.customer_id = t.customer_id AND h.released_at IS NULL)
@@ -131,11 +131,11 @@ due AS MATERIALIZED (
     LIMIT CASE WHEN (SELECT probing FROM allowed) THEN 1 ELSE $3 END
 ),
 leased AS (
-    INSERT INTO customer_leases AS l (organization_id, customer_id, task_id, lease_owner, lease_epoch, lease_until)
-    SELECT DISTINCT ON (d.customer_id) $1, d.customer_id, d.id, $4, greatest(d.lease_epoch, a.epoch_floor) + 1,
+    INSERT INTO customer_leases AS l (remote_id, customer_id, task_id, lease_owner, lease_epoch, lease_until)
+    SELECT DISTINCT ON (d.customer_id) a.remote_id, d.customer_id, d.id, $4, greatest(d.lease_epoch, a.epoch_floor) + 1,
            clock_timestamp() + make_interval(secs => $5)
     FROM due d, allowed a ORDER BY d.customer_id, d.rank, d.sort_at, d.id
-    ON CONFLICT (organization_id, customer_id) DO UPDATE
+    ON CONFLICT (remote_id, customer_id) DO UPDATE
     SET task_id = excluded.task_id, lease_owner = excluded.lease_owner, lease_epoch = excluded.lease_epoch,
         lease_until = excluded.lease_until, rest_until = NULL
     WHERE coalesce(l.lease_until, '-infinity') <= clock_timestamp() AND coalesce(l.rest_until, '-infinity') <= clock_timestamp()
@@ -150,7 +150,7 @@ claimed AS (
         started_at = CASE WHEN l.task_id IS NULL THEN t.started_at ELSE coalesce(t.started_at, clock_timestamp()) END,
         waiting_for = CASE WHEN l.task_id IS NULL THEN 'customer' END,
         due_at = CASE WHEN l.task_id IS NULL
-                 THEN greatest(clock_timestamp() + interval '5 seconds', (SELECT c.rest_until FROM customer_leases c WHERE c.organization_id = $1 AND c.customer_id = t.customer_id))
+                 THEN greatest(clock_timestamp() + interval '5 seconds', (SELECT c.rest_until FROM customer_leases c WHERE c.remote_id = (SELECT remote_id FROM allowed) AND c.customer_id = t.customer_id))
                  ELSE t.due_at END,
         mode = CASE WHEN l.task_id IS NULL THEN t.mode ELSE coalesce(t.mode, $8) END,
         scope = CASE WHEN l.task_id IS NULL THEN t.scope ELSE coalesce(t.scope, CASE WHEN t.image_tokens IS NULL THEN $9 ELSE 'snapshot' END) END,
@@ -275,7 +275,9 @@ ORDER BY t.n, i.position, i.image_key`
 const deletedByOtherTasks = `
 SELECT t.id, i.image_key
 FROM image_deletion_tasks t
-JOIN image_deletion_tasks o ON o.customer_id = t.customer_id AND o.organization_id = t.organization_id AND o.id <> t.id
+JOIN organizations mine ON mine.id = t.organization_id
+JOIN organizations theirs ON theirs.remote_id = mine.remote_id
+JOIN image_deletion_tasks o ON o.customer_id = t.customer_id AND o.organization_id = theirs.id AND o.id <> t.id
 JOIN task_images i ON i.task_id = o.id AND i.state = 'deleted'
 WHERE t.id = ANY ($1)`
 
@@ -361,16 +363,17 @@ WITH cmd AS MATERIALIZED (
     SELECT set_config('imagepurge.command', 'renew', true) AS command, set_config('synchronous_commit', 'on', true)
 ),
 ` + sameServer + `mine AS MATERIALIZED (
-    SELECT t.id, t.organization_id, t.customer_id, m.epoch, m.owner
+    SELECT t.id, o.remote_id, t.customer_id, m.epoch, m.owner
     FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS m(id, epoch, owner)
     JOIN image_deletion_tasks t ON t.id = m.id AND t.lease_epoch = m.epoch AND t.lease_owner = m.owner
+    JOIN organizations o ON o.id = t.organization_id
     JOIN same_server s ON t.lease_epoch > s.epoch_floor
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ),
 theirs AS MATERIALIZED (
-    SELECT m.id, l.organization_id, l.customer_id
+    SELECT m.id, l.remote_id, l.customer_id
     FROM mine m
-    JOIN customer_leases l ON l.organization_id = m.organization_id AND l.customer_id = m.customer_id
+    JOIN customer_leases l ON l.remote_id = m.remote_id AND l.customer_id = m.customer_id
      AND l.task_id = m.id AND l.lease_epoch = m.epoch AND l.lease_owner = m.owner
     WHERE l.lease_until > clock_timestamp()
     ORDER BY l.customer_id FOR UPDATE OF l
@@ -379,7 +382,7 @@ kept AS (
     UPDATE customer_leases l
     SET lease_until = clock_timestamp() + make_interval(secs => $4)
     FROM theirs m
-    WHERE l.organization_id = m.organization_id AND l.customer_id = m.customer_id
+    WHERE l.remote_id = m.remote_id AND l.customer_id = m.customer_id
     RETURNING l.task_id, l.lease_until
 )
 UPDATE image_deletion_tasks t

@@ -57,7 +57,7 @@ func TestAClaimLeasesTaskAndCustomer(t *testing.T) {
 SELECT t.state = 'running' AND t.lease_owner = 'w1' AND t.lease_epoch = 1 AND t.started_at IS NOT NULL AND t.waiting_for IS NULL
    AND t.lease_until BETWEEN clock_timestamp() + interval '4 minutes' AND clock_timestamp() + interval '5 minutes'
    AND (l.lease_owner, l.lease_epoch, l.lease_until, l.task_id) = (t.lease_owner, t.lease_epoch, t.lease_until, t.id) AND l.rest_until IS NULL
-FROM image_deletion_tasks t JOIN customer_leases l USING (organization_id, customer_id)`) {
+FROM image_deletion_tasks t JOIN organizations o ON o.id = t.organization_id JOIN customer_leases l ON l.remote_id = o.remote_id AND l.customer_id = t.customer_id`) {
 		t.Error(d.snapshot())
 	}
 }
@@ -129,7 +129,7 @@ func TestACustomerAtRestIsLeftAlone(t *testing.T) {
 	d.claimsCustomers("at rest", nil)
 	if got := list[bool](d, `
 SELECT t.state = 'pending' AND t.waiting_for = 'customer' AND t.due_at = l.rest_until AND l.rest_until > clock_timestamp() + interval '2 minutes'
-FROM image_deletion_tasks t JOIN customer_leases l USING (organization_id, customer_id)`); !slices.Equal(got, []bool{true, true}) {
+FROM image_deletion_tasks t JOIN organizations o ON o.id = t.organization_id JOIN customer_leases l ON l.remote_id = o.remote_id AND l.customer_id = t.customer_id`); !slices.Equal(got, []bool{true, true}) {
 		t.Errorf("do not wait for the customer: %s", d.snapshot())
 	}
 	if err := d.SweepRests(d.ctx); err != nil {

@@ -210,7 +210,7 @@ func TestConstraintsOfImagesAndCalls(t *testing.T) {
 		{"UPDATE customer_leases SET lease_until = NULL", "customer_leases_check"},
 		{"UPDATE customer_leases SET task_id = NULL", "customer_leases_check1"},
 		{"UPDATE customer_leases SET lease_epoch = NULL", "customer_leases_check2"},
-		{"INSERT INTO customer_leases (organization_id, customer_id) VALUES (1, 1)", "customer_leases_pkey"},
+		{"INSERT INTO customer_leases (remote_id, customer_id) VALUES (1, 1)", "customer_leases_pkey"},
 	} {
 		if got := attempt(d, c.sql); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.sql, got, c.want)

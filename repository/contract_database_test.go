@@ -72,7 +72,7 @@ SELECT jsonb_build_object(
                coalesce(o.breaker_http_status, 0) AS status, us(o.breaker_since, $1) AS since, us(o.probe_at, $1) AS probeat,
                coalesce(extract(epoch FROM o.probe_delay), 0)::bigint AS probedelay, coalesce(o.probe_task_id, 0) AS probetask,
                us(b.paused_until, $1) AS pauseduntil
-        FROM organizations o LEFT JOIN rate_budgets b ON b.organization_id = o.id WHERE o.id = 1) r))`
+        FROM organizations o LEFT JOIN rate_budgets b ON b.id = o.budget_id WHERE o.id = 1) r))`
 
 // contract drives the two stores.
 type contract struct {

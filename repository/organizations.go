@@ -35,7 +35,7 @@ const organizationsKnown = `
 SELECT o.id, o.name, o.mode, o.scope, o.source, o.account_id, o.breaker_reason, o.breaker_kind, o.breaker_code,
        o.breaker_http_status, o.breaker_since, o.probe_at,
        CASE WHEN r.paused_until > clock_timestamp() THEN r.paused_until END
-FROM organizations o LEFT JOIN rate_budgets r ON r.organization_id = o.id
+FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id
 WHERE $1 = '' OR o.name = $1
 ORDER BY o.id`
 
@@ -69,15 +69,16 @@ WHERE o.name = 'default' AND $1 <> 'default'
   AND NOT EXISTS (SELECT FROM organizations x WHERE x.name = $1)
   AND NOT EXISTS (SELECT FROM batches b WHERE b.organization_id = o.id)`
 
-const recordOrganization = `
-INSERT INTO organizations AS o (name, mode, scope, source, account_id)
-VALUES ($1, nullif($2, ''), nullif($3, ''), nullif($4, ''), nullif($5, ''))
-ON CONFLICT (name) DO UPDATE
-SET mode = coalesce(excluded.mode, o.mode), scope = coalesce(excluded.scope, o.scope),
-    source = coalesce(excluded.source, o.source), account_id = coalesce(excluded.account_id, o.account_id)
-RETURNING id`
+// Not by an upsert: the row that is not inserted would leave a budget behind.
+const addOrganization = `
+INSERT INTO organizations (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM organizations WHERE name = $1) ON CONFLICT DO NOTHING`
 
-const ensureBudget = `INSERT INTO rate_budgets (organization_id) VALUES ($1) ON CONFLICT DO NOTHING`
+const recordOrganization = `
+UPDATE organizations
+SET mode = coalesce(nullif($2, ''), mode), scope = coalesce(nullif($3, ''), scope),
+    source = coalesce(nullif($4, ''), source), account_id = coalesce(nullif($5, ''), account_id)
+WHERE name = $1
+RETURNING id`
 
 // RecordOrganization makes sure that the organisation is there and records its
 // settings. It returns its id.
@@ -86,12 +87,10 @@ func (s *Store) RecordOrganization(ctx context.Context, name string, set Setting
 		if _, err := tx.Exec(ctx, renameFirst, name); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, recordOrganization, name, string(set.Mode), string(set.Scope), set.Source, set.AccountID).Scan(&id)
-		if err != nil {
+		if _, err := tx.Exec(ctx, addOrganization, name); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, ensureBudget, id)
-		return err
+		return tx.QueryRow(ctx, recordOrganization, name, string(set.Mode), string(set.Scope), set.Source, set.AccountID).Scan(&id)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("record organisation %s: %w", name, err)

@@ -90,8 +90,8 @@ var finishMost = []string{
 	        images_found = 1, images_deleted = CASE WHEN id % 2 = 0 THEN 1 ELSE 0 END WHERE id % 20 <> 0 OR id % 1000 = 0`,
 	"INSERT INTO task_images (task_id, image_key, position, state, evidence, sends) SELECT id, sha256(int8send(id)), 0, CASE WHEN id % 2 = 0 THEN 'deleted' ELSE 'absent' END, 'listing', 1 FROM image_deletion_tasks WHERE lease_epoch > 0",
 	"INSERT INTO image_calls (task_id, sequence, kind, worker, lease_epoch) SELECT id, 1, 'list', 'w1', 1 FROM image_deletion_tasks WHERE lease_epoch > 0",
-	"INSERT INTO customer_leases (organization_id, customer_id, rest_until) SELECT 1, 1000000 + n, now() + interval '1 hour' FROM generate_series(1, 60000) n",
-	"INSERT INTO customer_leases (organization_id, customer_id, task_id, lease_owner, lease_epoch, lease_until) SELECT DISTINCT ON (customer_id) 1, customer_id, id, lease_owner, lease_epoch, lease_until FROM image_deletion_tasks WHERE state = 'running'",
+	"INSERT INTO customer_leases (remote_id, customer_id, rest_until) SELECT 1, 1000000 + n, now() + interval '1 hour' FROM generate_series(1, 60000) n",
+	"INSERT INTO customer_leases (remote_id, customer_id, task_id, lease_owner, lease_epoch, lease_until) SELECT DISTINCT ON (customer_id) 1, customer_id, id, lease_owner, lease_epoch, lease_until FROM image_deletion_tasks WHERE state = 'running'",
 	"INSERT INTO audit_entries (actor, host, action, batch_id, task_id) SELECT 'w1', 'h', 'task.finish', 1, id FROM image_deletion_tasks WHERE finished_at IS NOT NULL",
 	"SET session_replication_role = origin",
 }

@@ -128,7 +128,7 @@ w AS MATERIALIZED (
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ),
 asked AS MATERIALIZED (
-    SELECT w.*, held.batch_id, clock_timestamp() AS at, CASE
+    SELECT w.*, held.batch_id, o.remote_id, clock_timestamp() AS at, CASE
         WHEN w.kind <> 'intent' THEN NULL
         WHEN held.dry_run THEN 'cancelled'
         WHEN b.state = 'cancelled' THEN 'cancelled'
@@ -142,20 +142,20 @@ asked AS MATERIALIZED (
     JOIN held USING (n)
     JOIN batches b ON b.id = held.batch_id
     JOIN organizations o ON o.id = $4
-    LEFT JOIN rate_budgets r ON r.organization_id = $4
+    JOIN rate_budgets r ON r.id = o.budget_id
 ),
 theirs AS MATERIALIZED (
-    SELECT a.n, a.kind, a.rest, a.rest_for, l.customer_id,
+    SELECT a.n, a.kind, a.rest, a.rest_for, l.remote_id, l.customer_id,
            a.kind IN ('give_back', 'finish') AND (a.rest = 'clear' OR a.rest = 'keep' AND coalesce(l.rest_until, '-infinity') <= a.at) AS over
     FROM asked a
-    JOIN customer_leases l ON l.organization_id = $4 AND l.customer_id = a.customer_id
+    JOIN customer_leases l ON l.remote_id = a.remote_id AND l.customer_id = a.customer_id
      AND l.task_id = a.task_id AND l.lease_epoch = a.epoch AND l.lease_owner = a.owner
     WHERE a.forbidden IS NULL AND (a.kind <> 'intent' OR l.lease_until > clock_timestamp() + make_interval(secs => $6))
     ORDER BY l.customer_id FOR UPDATE OF l
 ),
 released AS (
     DELETE FROM customer_leases l USING theirs a
-    WHERE a.over AND l.organization_id = $4 AND l.customer_id = a.customer_id
+    WHERE a.over AND l.remote_id = a.remote_id AND l.customer_id = a.customer_id
     RETURNING a.n, NULL::timestamptz AS lease_until, NULL::timestamptz AS rest_until
 ),
 kept AS (
@@ -168,7 +168,7 @@ kept AS (
         rest_until  = CASE a.rest WHEN 'settle' THEN clock_timestamp() + make_interval(secs => a.rest_for)
                                   WHEN 'clear' THEN NULL ELSE l.rest_until END
     FROM theirs a
-    WHERE NOT a.over AND l.organization_id = $4 AND l.customer_id = a.customer_id
+    WHERE NOT a.over AND l.remote_id = a.remote_id AND l.customer_id = a.customer_id
     RETURNING a.n, l.lease_until, l.rest_until
 ),
 fenced AS (
@@ -273,9 +273,10 @@ breaker AS (
     RETURNING s.n, s.closes, NOT s.closes AND o.probe_delay = interval '1 minute' AS opened
 ),
 budget AS (
-    INSERT INTO rate_budgets AS r (organization_id, paused_until)
-    SELECT $4, clock_timestamp() + make_interval(secs => max(pause)) FROM written WHERE pause > 0 HAVING count(*) > 0
-    ON CONFLICT (organization_id) DO UPDATE SET paused_until = greatest(r.paused_until, excluded.paused_until)
+    UPDATE rate_budgets r
+    SET paused_until = greatest(r.paused_until, clock_timestamp() + make_interval(secs => s.pause))
+    FROM (SELECT max(pause) AS pause FROM written WHERE pause > 0 HAVING count(*) > 0) s, organizations o
+    WHERE o.id = $4 AND r.id = o.budget_id
 ),
 audited AS (
     INSERT INTO audit_entries (actor, host, action, organization_id, batch_id, task_id, details)

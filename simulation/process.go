@@ -182,7 +182,7 @@ func (p *process) open() {
 			MaxAttempts: n.attempts, BackoffBase: 2 * time.Second, BackoffMax: 20 * time.Second, Batching: n.batching,
 			Random: p.w.Float64, Watch: p.w.watch,
 		},
-		Budget: budget.Config{PerMinute: max(2, n.perMinute/n.workers), Concurrency: 64, ViewMaxAge: n.viewAge},
+		Budget: budget.Config{PerMinute: n.perMinute, Concurrency: 64, ViewMaxAge: n.viewAge, Random: p.w.Float64},
 		Once:   n.once,
 	})
 	p.step(worker.Started{})
@@ -261,6 +261,12 @@ func (p *process) do(e worker.Effect) {
 		p.list(e.Lease, e.Customer)
 	case worker.DeleteImage:
 		p.delete(e.Lease, e.Clearance)
+	case worker.ReserveSlots:
+		p.reserve(e.Ask)
+	case worker.SlowDown:
+		p.slowDown(e)
+	case worker.StepPace:
+		p.statement(func(now time.Time) { p.w.store.StepPace(now) }, func(error) {})
 	case worker.ClaimTasks:
 		p.claim(e.Claim)
 	case worker.Survey:
@@ -271,6 +277,27 @@ func (p *process) do(e worker.Effect) {
 		p.statement(func(now time.Time) { kept = p.w.store.RenewLeases(now, p.owner, e.Leases, p.w.lease) },
 			func(err error) { p.step(worker.Renewed{Asked: e.Leases, Kept: kept, Err: err}) })
 	}
+}
+
+// reserve asks the key's row for slots.
+func (p *process) reserve(a budget.Ask) {
+	ev := worker.SlotsReserved{Sent: p.now()}
+	p.statement(func(now time.Time) { ev.Block = p.w.store.ReserveSlots(now, a) }, func(err error) {
+		ev.At, ev.Err = p.now(), err
+		p.step(ev)
+	})
+}
+
+// slowDown tells the row of a 429 until it knows.
+func (p *process) slowDown(e worker.SlowDown) {
+	p.statement(func(now time.Time) { p.w.store.NoteOverLimit(now, e.Age, e.Asked) }, func(err error) {
+		if err != nil {
+			p.inCore(firstRetry, func() {
+				e.Age += firstRetry
+				p.slowDown(e)
+			})
+		}
+	})
 }
 
 // sleepUntil wakes the core.

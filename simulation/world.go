@@ -85,7 +85,7 @@ func newWorld(m *material, seed uint64, size Size) *world {
 	n := drawNight(seed, size, m.plans)
 	w := &world{
 		chance: newChance(seed, 2), night: n, material: m, calm: size.Calm, keep: size.Keep,
-		store: memory.New(memory.Options{Organization: 1}), keyOf: make(map[string]jobs.Key, 4*n.customers),
+		store: memory.New(memory.Options{Organization: 1, PerMinute: n.perMinute}), keyOf: make(map[string]jobs.Key, 4*n.customers),
 		flying: make(map[int64]int), hist: newHistory(),
 	}
 	o := sandbox.ModelOptions{Seed: seed, MaxLag: n.lag}

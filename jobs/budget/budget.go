@@ -1,11 +1,11 @@
 // Package budget gives out call slots: moments at which one call to the remote
 // API may be sent. It keeps the limit per minute in every sliding and every
-// calendar minute, spends slots where they are needed most, and pauses after a
-// 429.
+// calendar minute over all processes of an API key, spends slots where they are
+// needed most, and pauses after a 429.
 //
-// It is a stepper: single-threaded, without a clock of its own. Today it knows
-// the calls of one process; slots shared by several processes will be a block
-// reserved in the store that [Config.PerMinute] is then taken from.
+// [Row] is what all processes share: evenly spaced slots, reserved in blocks, and
+// the pace. [Budget] is one process's part: it says when to ask the row and who
+// gets a slot. Both are without I/O and without a clock of their own.
 package budget
 
 import (
@@ -18,23 +18,39 @@ import (
 	"github.com/imagepurge/imagepurge/jobs"
 )
 
-// tolerance lengthens the minute in which the limit is kept: calls arrive with
-// jitter, and an exact 60 s would let one call too many into a window.
-const tolerance = 250 * time.Millisecond
-
 // grain is the shortest time between two grants worth waking up for.
 const grain = time.Millisecond
 
-// lateness is by how much a wake-up may come late without a slot being lost. The
-// window's own count keeps the limit all the same.
-const lateness = 20 * time.Millisecond
+// lateness is by how much a slot may be used late before it is lost.
+const lateness = 100 * time.Millisecond
 
-// Pauses after a 429 that doesn't say for how long, in the order in which they
-// follow each other. The last one outlasts any calendar minute.
-var pauses = [...]time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute}
+// lateFree is how long after its slot's time a call may be sent, so that with 50 ms
+// of jitter on the way [tolerance] still covers it. A call that is sent later costs
+// the process its next slot as well: every minute that holds the late call then
+// lacks that one.
+const lateFree = 190 * time.Millisecond
 
-// maxPause bounds what an API may ask for.
-const maxPause = time.Hour
+// lateSlow is the same where slots come in pairs, whose delete waits for its listing.
+const lateSlow = time.Second
+
+// Waits of a process between two questions to the row.
+const (
+	// lead is how long before the next free slot it is asked for, so that the
+	// answer is there in time.
+	lead = 60 * time.Millisecond
+	// firstSpread and questions bound how processes that compete spread their
+	// questions: each refusal doubles the span, up to where all together ask so
+	// many a second.
+	firstSpread = 60 * time.Millisecond
+	questions   = 16.0
+	// mostSpread and urgentSpread bound it for new listings and for views that age.
+	mostSpread   = 6 * time.Second
+	urgentSpread = time.Second
+	// stoppedWait is between questions while a person's pause is in force.
+	stoppedWait = time.Second
+	// failedWait is between questions while the store can't be asked.
+	failedWait = time.Second
+)
 
 // assumedImages is how many images a listing is taken to show before any was
 // answered. The API keeps at most five a customer.
@@ -45,9 +61,12 @@ type ID int64
 
 // Config is what the budget keeps to.
 type Config struct {
-	PerMinute   int           // calls, at least 2: a listing and a delete that follows it at once
+	PerMinute   int           // calls that are ours, at least 2; the row's limit stands above it
 	Concurrency int           // calls in flight, > 0
 	ViewMaxAge  time.Duration // how old a view may get
+	// Random returns a number in [0, 1): it spreads the questions of processes that
+	// compete.
+	Random func() float64
 }
 
 // wish is somebody waiting for a slot.
@@ -57,49 +76,65 @@ type wish struct {
 	order uint64
 }
 
+// slot is one that is reserved for this process.
+type slot struct {
+	at  time.Time // when it may be used, by this process's clock, at the earliest
+	due time.Time // its time, as early as it can have been
+}
+
 // call is a slot that was given and whose call has not ended.
 type call struct {
-	kind    jobs.SlotKind
-	written bool // it stands in sends
+	kind jobs.SlotKind
+	due  time.Time // its slot's time
+	paid bool      // that it is late
 }
 
 // Budget gives out slots. It is not safe for concurrent use.
 type Budget struct {
-	cfg    Config
-	window time.Duration
-	pace   *rate.Limiter
-	full   rate.Limit // the configured pace, per second
+	cfg  Config
+	pace *rate.Limiter // smooths what is due at once
+	row  Block         // as the row said last
 
 	wishes []wish
 	order  uint64
 	calls  map[ID]call
 	strays int // calls under way that nobody waits for any more
-	// sends holds when calls of the last window were written, oldest first.
-	sends []time.Time
+
+	slots  []slot // reserved, in order of time
+	fees   int    // slots to be let pass, for calls that were sent late
+	asking bool
+	askAt  time.Time     // not before
+	next   time.Time     // the row's next free slot, as far as is known; zero: unknown
+	spread time.Duration // over which the next question is spread
+	others int           // processes that share the key, besides this one
 
 	// views holds the deletes that each live view still needs.
 	views  map[ID]int
 	images estimate
 
 	cautious bool // one call at a time
+	stopped  bool // by a person: nothing new
 
 	pausedUntil time.Time
-	strikes     int // 429s since the last quiet minute
-	lastStrike  time.Time
-	slowedAt    time.Time
 }
 
-// New returns a budget whose first slot is free at once.
+// New returns a budget that has no slots yet.
 func New(cfg Config) *Budget {
-	window := time.Minute + tolerance
-	perSecond := rate.Limit(float64(cfg.PerMinute) / window.Seconds())
-	burst := max(2, int(float64(perSecond)*lateness.Seconds()))
-	return &Budget{
-		cfg: cfg, window: window, pace: rate.NewLimiter(perSecond, burst), full: perSecond,
+	b := &Budget{
+		cfg:   cfg,
 		calls: make(map[ID]call), views: make(map[ID]int),
 		images: estimate{mean: assumedImages},
 	}
+	limit := float64(cfg.PerMinute)
+	b.row = Block{Limit: limit, Pace: limit, Interval: Interval(limit, cfg.ViewMaxAge)}
+	b.pace = rate.NewLimiter(b.perSecond(), b.burst())
+	return b
 }
+
+func (b *Budget) perSecond() rate.Limit { return rate.Limit(1 / b.row.Interval.Seconds()) }
+
+// burst is how many slots may be used at once, by a process that woke up late.
+func (b *Budget) burst() int { return 2 + int(lateness.Seconds()/b.row.Interval.Seconds()) }
 
 // Want asks for a slot. It replaces an earlier wish of the same id.
 func (b *Budget) Want(id ID, s jobs.Slot) {
@@ -131,41 +166,181 @@ func (b *Budget) drop(id ID) {
 
 // Grant returns who may send a call now, most urgent first, and when to ask
 // again: the zero time where only a change can bring a slot. Whoever is granted
-// one reports [Budget.Sent] or [Budget.Unused], and [Budget.Done].
+// one reports [Budget.Leaves] or [Budget.Unused], and [Budget.Done].
 func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
-	b.recover(now)
 	for {
 		if now.Before(b.pausedUntil) {
+			b.slots = nil
 			return granted, b.wake(b.pausedUntil)
 		}
 		b.expire(now)
+		b.lose(now)
 		i := b.choose()
 		if i < 0 || b.InFlight() >= b.cfg.Concurrency || b.cautious && b.InFlight() > 0 {
 			return granted, b.nextExpiry()
 		}
 		need := 1
 		if b.slow() && b.wishes[i].Kind == jobs.SlotList {
-			need = min(2, b.cfg.PerMinute) // its first delete must follow while the view is fresh
+			need = 2 // its first delete must follow while the view is fresh
 		}
-		if at := b.roomAt(now, need); now.Before(at) {
+		if len(b.slots) < need {
+			return granted, time.Time{} // the row's answer brings them
+		}
+		if at := b.slots[need-1].at; now.Before(at) {
 			return granted, at
-		}
-		if missing := float64(need) - b.pace.TokensAt(now); missing > 0 {
-			wait := time.Duration(math.Ceil(missing / float64(b.pace.Limit()) * float64(time.Second)))
-			return granted, now.Add(max(wait, grain))
 		}
 		if !b.pace.AllowN(now, 1) {
 			return granted, now.Add(grain)
 		}
 		w := b.wishes[i]
 		b.wishes = slices.Delete(b.wishes, i, i+1)
-		b.calls[w.id] = call{kind: w.Kind}
+		b.calls[w.id] = call{kind: w.Kind, due: b.take(need - 1)}
 		if w.Kind == jobs.SlotDelete {
 			b.views[w.id] = max(0, w.Left-1)
 		}
 		granted = append(granted, w.id)
 	}
 }
+
+// take uses the n-th slot and returns its time. Of a pair both are as late as the
+// later one.
+func (b *Budget) take(n int) time.Time {
+	due := b.slots[n].due
+	if n > 0 {
+		b.slots[0].due = due
+	}
+	b.slots = slices.Delete(b.slots, n, n+1)
+	return due
+}
+
+// lose drops the slots whose time has passed, and those that pay for late calls.
+func (b *Budget) lose(now time.Time) {
+	keep := lateness
+	if b.slow() {
+		keep = 2*b.row.Interval + b.cfg.ViewMaxAge
+	}
+	for len(b.slots) > 0 && (b.fees > 0 || now.Sub(b.slots[0].at) > keep) {
+		b.slots = b.slots[1:]
+		b.fees = max(0, b.fees-1)
+	}
+}
+
+// Ask returns what is to be asked of the row now, if anything; else when to look
+// again: the zero time where only a change can make it necessary. Whoever asks
+// reports [Budget.Reserved] or [Budget.NotReserved].
+func (b *Budget) Ask(now time.Time) (a Ask, ask bool, next time.Time) {
+	if b.asking || now.Before(b.pausedUntil) {
+		return Ask{}, false, time.Time{}
+	}
+	a = b.wanted()
+	if a.Slots == 0 {
+		return Ask{}, false, time.Time{}
+	}
+	at := b.askAt
+	if !b.next.IsZero() {
+		at = later(at, b.next.Add(-lead))
+	}
+	if now.Before(at) {
+		return Ask{}, false, at
+	}
+	b.asking = true
+	return a, true, time.Time{}
+}
+
+// wanted is what the row would be asked for: a slot for every wish that may have
+// one, besides those that are reserved, and those that pay for late calls.
+func (b *Budget) wanted() Ask {
+	room := b.cfg.Concurrency - b.InFlight()
+	if b.cautious {
+		room = min(room, 1-b.InFlight())
+	}
+	urgent, lists := 0, 0
+	reserved := b.slow() && b.viewExpected()
+	for _, w := range b.wishes {
+		switch {
+		case w.Kind == jobs.SlotList:
+			lists++
+		case w.Kind == jobs.SlotVerify && reserved:
+		default:
+			urgent++
+		}
+	}
+	lists = min(lists, b.startable())
+	if b.slow() && lists > 0 {
+		lists++ // and its first delete
+		room++
+	}
+	urgent, have := min(urgent, max(0, room)), len(b.slots)
+	lists = min(lists, max(0, room-urgent))
+	lists -= min(lists, max(0, have-urgent))
+	urgent -= min(urgent, have)
+	urgent += b.fees
+	return Ask{Slots: urgent + lists, Urgent: urgent, Cost: b.images.mean + 1, Age: b.cfg.ViewMaxAge}
+}
+
+// Reserved takes the row's answer. The question was sent and answered at these
+// times; the row's clock was read between them.
+func (b *Budget) Reserved(sent, answered time.Time, block Block) {
+	b.asking = false
+	b.stopped = block.Stopped
+	if block.Interval > 0 {
+		b.row = block
+		if l := b.perSecond(); l != b.pace.Limit() {
+			b.pace.SetLimitAt(answered, l)
+			b.pace.SetBurstAt(answered, b.burst())
+		}
+	}
+	if block.Stopped {
+		b.slots, b.askAt = nil, answered.Add(stoppedWait)
+		return
+	}
+	if block.Paused > 0 {
+		b.Pause(answered.Add(block.Paused))
+		return
+	}
+	if block.Slots == 0 {
+		b.refused(answered, block.Again)
+		return
+	}
+	for n := range block.Slots {
+		d := block.First + time.Duration(n)*block.Interval
+		b.slots = append(b.slots, slot{at: answered.Add(d), due: sent.Add(d)})
+	}
+	b.next = sent.Add(block.First + time.Duration(block.Slots)*block.Interval)
+	b.askAt, b.spread = time.Time{}, b.spread/2
+	if block.Again > 0 {
+		b.askAt = answered.Add(block.Again)
+	}
+}
+
+// refused spreads the questions of those who were too late or too early.
+func (b *Budget) refused(now time.Time, again time.Duration) {
+	b.next = time.Time{}
+	b.askAt = now.Add(again)
+	if b.others == 0 {
+		b.askAt = later(b.askAt, now.Add(grain))
+		return
+	}
+	most := mostSpread
+	if b.viewExpected() {
+		most = urgentSpread
+	}
+	all := time.Duration(float64(b.others+1) / questions * float64(time.Second))
+	b.spread = min(max(firstSpread, 2*b.spread), all, most)
+	b.askAt = b.askAt.Add(time.Duration(b.cfg.Random() * float64(b.spread)))
+}
+
+// NotReserved reports that the row could not be asked. Nothing is sent before it can.
+func (b *Budget) NotReserved(now time.Time) {
+	b.asking, b.next = false, time.Time{}
+	b.askAt = now.Add(failedWait)
+}
+
+// Stopped says that the row answered last that a person has paused the work.
+func (b *Budget) Stopped() bool { return b.stopped }
+
+// Sharing tells how many other processes use the key.
+func (b *Budget) Sharing(others int) { b.others = max(0, others) }
 
 // expire turns wishes for the delete of a view that is too old into wishes for a
 // listing: that is what their slot would be used for.
@@ -189,11 +364,7 @@ func (b *Budget) nextExpiry() (next time.Time) {
 	return next
 }
 
-// slow says whether slots are so far apart that only one view at a time can be
-// used up before it is too old.
-func (b *Budget) slow() bool {
-	return 4/float64(b.pace.Limit()) >= b.cfg.ViewMaxAge.Seconds()
-}
+func (b *Budget) slow() bool { return Slow(b.row.Pace, b.cfg.ViewMaxAge) }
 
 func (b *Budget) wake(t time.Time) time.Time {
 	if len(b.wishes) == 0 {
@@ -202,35 +373,10 @@ func (b *Budget) wake(t time.Time) time.Time {
 	return t
 }
 
-// roomAt returns when so many more calls keep the limit. Calls that were granted and
-// not written yet count as written now: however long a commit takes, two calls
-// that are a window's calls apart are a window apart when they leave.
-func (b *Budget) roomAt(now time.Time, need int) time.Time {
-	old := 0
-	for old < len(b.sends) && now.Sub(b.sends[old]) >= b.window {
-		old++
-	}
-	b.sends = b.sends[old:]
-	unwritten := b.strays
-	for _, c := range b.calls {
-		if !c.written {
-			unwritten++
-		}
-	}
-	over := len(b.sends) + unwritten + need - b.cfg.PerMinute
-	switch {
-	case over <= 0:
-		return now
-	case over > len(b.sends):
-		return now.Add(tolerance) // all in hand and none written: ask again
-	}
-	return b.sends[over-1].Add(b.window)
-}
-
 // choose returns the index of the wish that the next slot goes to, or -1.
 func (b *Budget) choose() int {
 	best := -1
-	startable := b.mayStartListing()
+	startable := b.startable() > 0
 	reserved := b.slow() && b.viewExpected()
 	for i, w := range b.wishes {
 		if w.Kind == jobs.SlotList && !startable || w.Kind == jobs.SlotVerify && reserved {
@@ -269,15 +415,11 @@ func (w wish) before(o wish) bool {
 	return w.order < o.order
 }
 
-// mayStartListing says whether one more view could still be used up before it is
-// too old: views stay fresh however slow the slots are (protocol, step 4).
-func (b *Budget) mayStartListing() bool {
-	interval := 1 / float64(b.pace.Limit())
-	age := b.cfg.ViewMaxAge.Seconds()
-	if float64(len(b.views))*interval >= age/2 {
-		return false
-	}
-	deletes, listings := 0, 1
+// startable is how many more views could be used up before they are too old:
+// views stay fresh however slow the slots are (protocol, step 4).
+func (b *Budget) startable() int {
+	interval, age := b.row.Interval.Seconds(), b.cfg.ViewMaxAge.Seconds()
+	deletes, listings := 0, 0
 	for _, left := range b.views {
 		deletes += left
 	}
@@ -286,29 +428,50 @@ func (b *Budget) mayStartListing() bool {
 			listings++
 		}
 	}
-	if deletes == 0 && listings == 1 {
-		return true
+	if deletes == 0 && listings == 0 && len(b.views) == 0 {
+		return max(1, b.startableBeside(deletes, listings, interval, age))
 	}
-	return (float64(deletes)+b.images.of(listings))*interval < 0.7*age
+	if float64(len(b.views))*interval >= age/2 {
+		return 0
+	}
+	return b.startableBeside(deletes, listings, interval, age)
 }
 
-// Sent reports that a granted call was written at the given time.
-func (b *Budget) Sent(id ID, at time.Time) {
-	c, ok := b.calls[id]
-	if !ok || c.written {
-		return
+func (b *Budget) startableBeside(deletes, listings int, interval, age float64) int {
+	fits := func(n int) bool { return (float64(deletes)+b.images.of(listings+n))*interval < 0.7*age }
+	if deletes == 0 && listings == 0 && !fits(1) {
+		return 1
 	}
-	c.written = true
-	b.calls[id] = c
-	b.sent(at)
+	// Found by halves: what more listings may bring only grows.
+	low, high := 0, min(len(b.wishes), b.cfg.Concurrency)
+	for low < high {
+		if mid := (low + high + 1) / 2; fits(mid) {
+			low = mid
+		} else {
+			high = mid - 1
+		}
+	}
+	return low
 }
 
-func (b *Budget) sent(at time.Time) {
-	i := len(b.sends)
-	for i > 0 && b.sends[i-1].After(at) {
-		i--
+// Leaves reports that the call of a granted slot is about to be written.
+func (b *Budget) Leaves(id ID, now time.Time) {
+	if c, ok := b.calls[id]; ok {
+		b.calls[id] = b.charge(c, now)
 	}
-	b.sends = slices.Insert(b.sends, i, at)
+}
+
+// charge lets a call that is late pay for it, once.
+func (b *Budget) charge(c call, at time.Time) call {
+	free := lateFree
+	if b.slow() {
+		free = lateSlow
+	}
+	if !c.paid && at.Sub(c.due) > free {
+		c.paid = true
+		b.fees++
+	}
+	return c
 }
 
 // Disown is [Budget.Forget] for one whose call is under way: it still counts, until
@@ -321,20 +484,19 @@ func (b *Budget) Disown(id ID) {
 	b.Forget(id)
 }
 
-// StrayEnded reports that a call that was disowned has ended, and when it was
-// written; the zero time: never.
-func (b *Budget) StrayEnded(at time.Time) {
-	b.strays = max(0, b.strays-1)
-	if !at.IsZero() {
-		b.sent(at)
-	}
-}
+// StrayEnded reports that a call that was disowned has ended.
+func (b *Budget) StrayEnded() { b.strays = max(0, b.strays-1) }
 
 // Unused reports that nothing was sent in a granted slot. The slot is lost.
 func (b *Budget) Unused(id ID) { delete(b.calls, id) }
 
-// Done reports that a granted call has ended.
-func (b *Budget) Done(id ID) { delete(b.calls, id) }
+// Done reports that a granted call has ended, and when it was written.
+func (b *Budget) Done(id ID, sent time.Time) {
+	if c, ok := b.calls[id]; ok {
+		b.charge(c, sent)
+		delete(b.calls, id)
+	}
+}
 
 // Listed reports how many images a new listing has shown: the view that it makes
 // will need deletes before anybody has asked for the first one.
@@ -346,63 +508,33 @@ func (b *Budget) Listed(id ID, images int) {
 }
 
 // OverLimit reports a 429 that asked to wait for the given time; 0 where it did
-// not say. It returns for how long nothing will be sent, to be told to all
-// others who use the key. The pace is lowered, and comes back step by step.
+// not say. It returns for how long this process sends nothing, to be told to all
+// others who use the key; the row may make it longer.
 func (b *Budget) OverLimit(now time.Time, asked time.Duration) time.Duration {
-	if now.Before(b.pausedUntil) && asked <= b.pausedUntil.Sub(now) {
-		return b.pausedUntil.Sub(now) // one of several that were under way together
-	}
-	pause := asked
+	pause := min(asked, MaxPause)
 	if pause <= 0 {
-		pause = pauses[min(b.strikes, len(pauses)-1)]
+		pause = pauses[0]
 	}
-	pause = min(pause, maxPause)
-	b.strikes++
-	b.lastStrike = now
-	b.pausedUntil = now.Add(pause)
-	b.slowedAt = b.pausedUntil
-	b.pace.SetLimitAt(now, max(b.full/10, b.pace.Limit()*9/10))
-	return pause
+	b.Pause(now.Add(pause))
+	return b.pausedUntil.Sub(now)
 }
 
 // PausedUntil returns when calls may be sent again; a time in the past where
 // there is no pause.
 func (b *Budget) PausedUntil() time.Time { return b.pausedUntil }
 
-// Pause pauses until the given time: another process has met a 429.
+// Pause pauses until the given time. Slots that are reserved are let go.
 func (b *Budget) Pause(until time.Time) {
-	if until.After(b.pausedUntil) {
-		b.pausedUntil = until
-	}
+	b.slots, b.next = nil, time.Time{}
+	b.pausedUntil = later(b.pausedUntil, until)
 }
 
-// recover raises the pace by a twentieth of the full one for each quiet minute.
-func (b *Budget) recover(now time.Time) {
-	if b.pace.Limit() >= b.full {
-		if b.strikes > 0 && now.Sub(b.lastStrike) > 10*time.Minute {
-			b.strikes = 0
-		}
-		return
-	}
-	for now.Sub(b.slowedAt) >= time.Minute && b.pace.Limit() < b.full {
-		b.slowedAt = b.slowedAt.Add(time.Minute)
-		b.pace.SetLimitAt(now, min(b.full, b.pace.Limit()+b.full/20))
-	}
-}
+// PerMinute returns the pace at present, in calls a minute, of all who share the
+// key.
+func (b *Budget) PerMinute() float64 { return b.row.Pace }
 
-// PerMinute returns the pace at present, in calls a minute.
-func (b *Budget) PerMinute() float64 { return float64(b.pace.Limit()) * b.window.Seconds() }
-
-// SentWithin returns how many calls were written in the time before now, as far as
-// a window goes back.
-func (b *Budget) SentWithin(now time.Time, d time.Duration) (n int) {
-	for _, at := range b.sends {
-		if now.Sub(at) < d {
-			n++
-		}
-	}
-	return n
-}
+// Row is what the row said last.
+func (b *Budget) Row() Block { return b.row }
 
 // InFlight returns how many granted calls have not ended.
 func (b *Budget) InFlight() int { return len(b.calls) + b.strays }

@@ -9,25 +9,8 @@ import (
 	"github.com/imagepurge/imagepurge/jobs/budget"
 )
 
-// drain grants slots one by one, with every call answered at once.
-func drain(b *budget.Budget, now time.Time, most int) (order []budget.ID) {
-	for range most {
-		got, next := b.Grant(now)
-		for _, id := range got {
-			b.Sent(id, now)
-			b.Forget(id)
-		}
-		order = append(order, got...)
-		if next.IsZero() {
-			break
-		}
-		now = next
-	}
-	return order
-}
-
 func TestOrderOfSlots(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 600, Concurrency: 10, ViewMaxAge: 10 * time.Second})
+	b := newAlone(600, 10)
 	view := func(age time.Duration) jobs.Slot {
 		return jobs.Slot{Kind: jobs.SlotDelete, ViewAt: midnight.Add(-age), Left: 1}
 	}
@@ -38,18 +21,18 @@ func TestOrderOfSlots(t *testing.T) {
 	b.Want(5, jobs.Slot{Kind: jobs.SlotVerify})
 	b.Want(6, view(3*time.Second))
 	b.Want(7, jobs.Slot{Kind: jobs.SlotList})
-	if got, want := fmt.Sprint(drain(b, midnight, 20)), "[4 6 3 2 5 1 7]"; got != want {
+	if got, want := fmt.Sprint(b.drain(midnight, 40)), "[4 6 3 2 5 1 7]"; got != want {
 		t.Errorf("slots went to %v, want %v", got, want)
 	}
 }
 
 func TestWishIsReplacedAndWithdrawn(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 600, Concurrency: 10, ViewMaxAge: 10 * time.Second})
+	b := newAlone(600, 10)
 	b.Want(1, jobs.Slot{Kind: jobs.SlotList})
 	b.Want(1, jobs.Slot{Kind: jobs.SlotVerify})
 	b.Want(2, jobs.Slot{Kind: jobs.SlotVerify})
 	b.Forget(2)
-	if got := fmt.Sprint(drain(b, midnight, 20)); got != "[1]" {
+	if got := fmt.Sprint(b.drain(midnight, 40)); got != "[1]" {
 		t.Errorf("slots went to %v, want [1]", got)
 	}
 }
@@ -57,7 +40,7 @@ func TestWishIsReplacedAndWithdrawn(t *testing.T) {
 // Views whose deletes don't end must not be joined by ever more views, which would
 // all grow too old: eight of them are half a view's age at 100 a minute.
 func TestNewListingsWaitForLiveViews(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 100, Concurrency: 100, ViewMaxAge: 10 * time.Second})
+	b := newAlone(100, 100)
 	now, views := midnight, 0
 	listing := make(map[budget.ID]bool)
 	for id := range budget.ID(40) {
@@ -66,15 +49,15 @@ func TestNewListingsWaitForLiveViews(t *testing.T) {
 	}
 	for range 400 {
 		now = now.Add(time.Second)
-		got, _ := b.Grant(now)
+		got, _ := b.grant(now)
 		for _, id := range got {
-			b.Sent(id, now)
+			b.Leaves(id, now)
 			if !listing[id] {
 				continue // its delete is under way, and stays so
 			}
 			listing[id] = false
 			views++
-			b.Done(id)
+			b.Done(id, now)
 			b.Listed(id, 5)
 			b.Want(id, jobs.Slot{Kind: jobs.SlotDelete, ViewAt: now, Left: 5})
 		}
@@ -87,7 +70,7 @@ func TestNewListingsWaitForLiveViews(t *testing.T) {
 			b.Forget(id)
 		}
 	}
-	if got, _ := b.Grant(now.Add(time.Second)); len(got) == 0 {
+	if got, _ := b.grant(now.Add(time.Second)); len(got) == 0 {
 		t.Error("no new listing when all views are gone")
 	}
 }

@@ -11,89 +11,164 @@ import (
 
 func near(got, want float64) bool { return math.Abs(got-want) < want/100 }
 
-func TestPauseAfter429(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 700, Concurrency: 10, ViewMaxAge: 10 * time.Second})
-	now := midnight
-	b.Want(1, jobs.Slot{Kind: jobs.SlotVerify})
+// struck is a row after a 429 at now, of a call that was sent just before.
+func struck(r budget.Row, now time.Time, asked time.Duration) budget.Row {
+	r, _ = r.OverLimit(now, 10*time.Millisecond, asked)
+	return r
+}
 
-	// The API says for how long.
-	if got := b.OverLimit(now, 17*time.Second); got != 17*time.Second {
+// busy lets a row's pace hold, used to the full, for so long.
+func busy(r budget.Row, now time.Time, d time.Duration) (budget.Row, time.Time) {
+	for end := now.Add(d); now.Before(end); {
+		now = now.Add(time.Minute)
+		r.Reserved += int64(r.Pace.At(r.Limit))
+		r, _ = r.Step(now)
+	}
+	return r, now
+}
+
+func TestPauseAfter429(t *testing.T) {
+	r := budget.Row{Limit: 700}
+	now := midnight
+	r = struck(r, now, 17*time.Second)
+	if got := r.Pace.PausedUntil.Sub(now); got != 17*time.Second {
 		t.Errorf("pauses for %v, want what was asked for", got)
 	}
-	if got, next := b.Grant(now.Add(16 * time.Second)); len(got) > 0 || !next.Equal(now.Add(17*time.Second)) {
-		t.Errorf("granted %v, next at %v", got, next)
+	if got := r.Pace.At(700); !near(got, 630) {
+		t.Errorf("%v a minute after a 429, want nine tenths", got)
 	}
-	if !near(b.PerMinute(), 630) {
-		t.Errorf("%v a minute after a 429, want nine tenths", b.PerMinute())
+	// A call that was under way with the first, and asks for more.
+	r, _ = r.OverLimit(now.Add(2*time.Second), 3*time.Second, 30*time.Second)
+	if got := r.Pace.PausedUntil.Sub(now); got != 32*time.Second || !near(r.Pace.At(700), 630) {
+		t.Errorf("pauses for %v at %v a minute, want 32s and 630", got, r.Pace.At(700))
 	}
-	if got := b.OverLimit(now.Add(time.Second), 0); got != 16*time.Second || !near(b.PerMinute(), 630) {
-		t.Errorf("a 429 that was under way with the first: pause %v at %v a minute", got, b.PerMinute())
+	ask := budget.Ask{Slots: 1, Urgent: 1, Age: 10 * time.Second}
+	if _, b := r.Reserve(now.Add(31*time.Second), ask); b.Slots > 0 || b.Paused != time.Second {
+		t.Errorf("%+v within the longer pause", b)
 	}
-	if got := b.OverLimit(now.Add(2*time.Second), 30*time.Second); got != 30*time.Second {
-		t.Errorf("a longer one: %v", got)
-	}
-	if got, _ := b.Grant(now.Add(31 * time.Second)); len(got) > 0 {
-		t.Errorf("granted %v within the longer pause", got)
-	}
-	if got, _ := b.Grant(now.Add(32 * time.Second)); len(got) != 1 {
-		t.Errorf("granted %v after the pause", got)
+	if _, b := r.Reserve(now.Add(32*time.Second), ask); b.Slots != 1 {
+		t.Errorf("%+v after the pause", b)
 	}
 }
 
 func TestPausesGrow(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 700, Concurrency: 10, ViewMaxAge: 10 * time.Second})
-	now := midnight
+	r, now := budget.Row{Limit: 700}, midnight
 	for _, want := range []time.Duration{5, 10, 20, 40, 60, 60, 60} {
-		if got := b.OverLimit(now, 0); got != want*time.Second {
+		r = struck(r, now, 0)
+		if got := r.Pace.PausedUntil.Sub(now); got != want*time.Second {
 			t.Errorf("pauses for %v, want %v", got, want*time.Second)
 		}
-		now = b.PausedUntil()
+		now = r.Pace.PausedUntil.Add(time.Second)
 	}
-	if got := b.OverLimit(now, 48*time.Hour); got != time.Hour {
+	r = struck(r, now, 48*time.Hour)
+	if got := r.Pace.PausedUntil.Sub(now); got != time.Hour {
 		t.Errorf("pauses for %v, want at most an hour", got)
 	}
 	for range 60 {
-		now = b.PausedUntil()
-		b.OverLimit(now, time.Second)
+		now = r.Pace.PausedUntil.Add(time.Second)
+		r = struck(r, now, time.Second)
 	}
-	if !near(b.PerMinute(), 70) {
-		t.Errorf("%v a minute after many 429s, want a tenth", b.PerMinute())
+	if got := r.Pace.At(700); !near(got, 70) {
+		t.Errorf("%v a minute after many 429s, want a tenth", got)
 	}
 }
 
 func TestPaceComesBack(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 700, Concurrency: 10, ViewMaxAge: 10 * time.Second})
-	now := midnight
-	for range 60 {
-		b.OverLimit(now, time.Second)
-		now = b.PausedUntil()
-	}
-	want := 70.0
-	for minute := 1; minute <= 20; minute++ {
-		now = now.Add(time.Minute)
-		b.Grant(now)
-		want = min(700, want+35)
-		if !near(b.PerMinute(), want) {
-			t.Fatalf("%v a minute after %d quiet minutes, want %v", b.PerMinute(), minute, want)
+	r, now := struck(budget.Row{Limit: 700}, midnight, time.Second), midnight.Add(time.Second)
+	r = struck(r, now.Add(time.Second), time.Second)
+	now = r.Pace.PausedUntil
+	want := 700 * 0.9 * 0.8
+	for range 10 {
+		if got := r.Pace.At(700); !near(got, want) {
+			t.Fatalf("%v a minute, want %v", got, want)
 		}
+		r, now = busy(r, now, time.Minute)
+		want = min(700, want+35)
 	}
-	// A long quiet time forgets how often it was hit.
-	b.Grant(now.Add(20 * time.Minute))
-	if got := b.OverLimit(now.Add(20*time.Minute), 0); got != 5*time.Second {
-		t.Errorf("pauses for %v, want the first pause again", got)
+	if r.Pace.Current != 0 || r.Pace.Accepts() != 0 {
+		t.Errorf("the pace is back, and yet %+v", r.Pace)
+	}
+	now = now.Add(time.Hour)
+	if r = struck(r, now, 0); r.Pace.PausedUntil.Sub(now) != 5*time.Second {
+		t.Errorf("pauses for %v an hour later, want the first pause again", r.Pace.PausedUntil.Sub(now))
+	}
+}
+
+// An API that accepts half of what is configured: the pace settles below that, says
+// so, and tries a little more once an hour.
+func TestPaceSettles(t *testing.T) {
+	const accepts = 350
+	r, now := budget.Row{Limit: 700}, midnight
+	strikes, quiet := 0, 0
+	for range 40 {
+		if r.Pace.At(700) > accepts {
+			now = now.Add(30 * time.Second)
+			r = struck(r, now, 0)
+			now = r.Pace.PausedUntil
+			strikes, quiet = strikes+1, 0
+			continue
+		}
+		r, now = busy(r, now, time.Minute)
+		quiet++
+	}
+	if strikes < 3 || strikes > 5 || quiet < 30 {
+		t.Errorf("%d 429s, then %d quiet minutes", strikes, quiet)
+	}
+	if got := r.Pace.Accepts(); got < 0.7*accepts || got > accepts {
+		t.Errorf("the API is said to accept %v a minute, and accepts %v", got, accepts)
+	}
+	if got, want := r.Pace.At(700), 0.9*r.Pace.Accepts(); !near(got, want) {
+		t.Errorf("stays at %v a minute, want %v", got, want)
+	}
+	before := r.Pace.At(700)
+	r, now = busy(r, now, time.Hour)
+	if got := r.Pace.At(700); !near(got, before+14) {
+		t.Errorf("%v a minute an hour later, want one small step from %v", got, before)
+	}
+	// The step that is one too many leads back below what held.
+	for r.Pace.At(700) <= accepts {
+		r, now = busy(r, now, time.Hour)
+	}
+	held := r.Pace.Held
+	if r = struck(r, now, 0); !near(r.Pace.At(700), 0.9*held) || r.Pace.Held != held {
+		t.Errorf("%v a minute after a step too many, want nine tenths of %v", r.Pace.At(700), held)
+	}
+}
+
+// A pace at which nobody worked has not held.
+func TestIdleMinutesProveNothing(t *testing.T) {
+	r, now := budget.Row{Limit: 700}, midnight
+	for range 3 {
+		r = struck(r, now, 0)
+		now = r.Pace.PausedUntil.Add(time.Second)
+	}
+	before := r.Pace.At(700)
+	for range 30 {
+		now = now.Add(time.Minute)
+		r, _ = r.Step(now)
+	}
+	if r.Pace.Held != 0 || r.Pace.At(700) != before {
+		t.Errorf("after half an idle hour: %+v", r.Pace)
+	}
+	for range 90 {
+		now = now.Add(time.Minute)
+		r, _ = r.Step(now)
+	}
+	if r.Pace.Current != 0 {
+		t.Errorf("two idle hours later: %+v", r.Pace)
 	}
 }
 
 func TestPauseOfAnotherProcess(t *testing.T) {
-	b := budget.New(budget.Config{PerMinute: 700, Concurrency: 10, ViewMaxAge: 10 * time.Second})
+	b := newAlone(700, 10)
 	b.Want(1, jobs.Slot{Kind: jobs.SlotVerify})
 	until := midnight.Add(time.Minute)
 	b.Pause(until)
 	b.Pause(midnight) // a shorter one changes nothing
-	if got, next := b.Grant(midnight); len(got) > 0 || !next.Equal(until) {
+	if got, next := b.grant(midnight); len(got) > 0 || !next.Equal(until) {
 		t.Errorf("granted %v, next at %v", got, next)
 	}
-	if got, _ := b.Grant(until); len(got) != 1 || !near(b.PerMinute(), 700) {
+	if got, _ := b.grant(until); len(got) != 1 || !near(b.PerMinute(), 700) {
 		t.Errorf("granted %v at %v a minute", got, b.PerMinute())
 	}
 }
@@ -104,6 +179,7 @@ func TestWorkGoesOnAfterA429(t *testing.T) {
 	w.run(2 * time.Minute)
 	before := len(w.sent)
 	w.b.OverLimit(w.now, 0)
+	w.row = struck(w.row, w.now, 0)
 	paused := w.now
 	w.run(20 * time.Minute)
 	for _, s := range w.sent[before:] {
@@ -116,5 +192,23 @@ func TestWorkGoesOnAfterA429(t *testing.T) {
 	w.run(10 * time.Minute)
 	if n := len(w.sent) - last; n < 6860 {
 		t.Errorf("%d calls in ten minutes, want 7000 again", n)
+	}
+}
+
+func TestNothingIsSentWhileTheRowCannotBeAsked(t *testing.T) {
+	b := newAlone(700, 10)
+	b.Want(1, jobs.Slot{Kind: jobs.SlotVerify})
+	if _, asks, _ := b.Ask(midnight); !asks {
+		t.Fatal("the row is not asked")
+	}
+	if got, _ := b.Grant(midnight.Add(time.Minute)); len(got) > 0 {
+		t.Errorf("granted %v before the row has answered", got)
+	}
+	b.NotReserved(midnight)
+	if got, _ := b.Grant(midnight.Add(time.Minute)); len(got) > 0 {
+		t.Errorf("granted %v though the row could not be asked", got)
+	}
+	if got, _ := b.grant(midnight.Add(time.Minute)); len(got) != 1 {
+		t.Errorf("granted %v when it could", got)
 	}
 }

@@ -16,6 +16,8 @@ var midnight = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 type world struct {
 	b     *budget.Budget
 	cfg   budget.Config
+	row   budget.Row
+	trip  time.Duration // to the row, and back
 	r     *rand.Rand
 	now   time.Time
 	queue events
@@ -42,9 +44,10 @@ type customer struct {
 }
 
 func newWorld(perMinute, concurrency, inHand int) *world {
-	cfg := budget.Config{PerMinute: perMinute, Concurrency: concurrency, ViewMaxAge: 10 * time.Second}
+	cfg := budget.Config{PerMinute: perMinute, Concurrency: concurrency, ViewMaxAge: 10 * time.Second, Random: func() float64 { return 0 }}
 	return &world{
-		b: budget.New(cfg), cfg: cfg, r: rand.New(rand.NewPCG(1, uint64(perMinute))), now: midnight, inHand: inHand,
+		b: budget.New(cfg), cfg: cfg, row: budget.Row{Limit: float64(perMinute)}, trip: time.Millisecond,
+		r: rand.New(rand.NewPCG(1, uint64(perMinute))), now: midnight, inHand: inHand,
 		purges:  make(map[budget.ID]*customer),
 		images:  func() int { return 5 },
 		latency: func() time.Duration { return 300 * time.Millisecond },
@@ -85,10 +88,30 @@ func (w *world) grant() {
 	for _, id := range granted {
 		w.begin(id)
 	}
+	if w.row.Pace.StepDue(w.now) {
+		w.row, _ = w.row.Step(w.now)
+	}
+	ask, asks, at := w.b.Ask(w.now)
+	if asks {
+		w.reserve(ask)
+	}
+	if next.IsZero() || !at.IsZero() && at.Before(next) {
+		next = at
+	}
 	if !next.IsZero() && (w.wake.IsZero() || next.Before(w.wake) || !w.wake.After(w.now)) {
 		w.wake = next
 		w.at(next, func() {})
 	}
+}
+
+// reserve asks the row and brings its answer.
+func (w *world) reserve(ask budget.Ask) {
+	sent := w.now
+	w.after(w.trip, func() {
+		var block budget.Block
+		w.row, block = w.row.Reserve(w.now, ask)
+		w.after(w.trip, func() { w.b.Reserved(sent, w.now, block) })
+	})
 }
 
 func (w *world) begin(id budget.ID) {
@@ -103,13 +126,13 @@ func (w *world) begin(id budget.ID) {
 	}
 	w.after(wait, func() {
 		sent := w.now
+		w.b.Leaves(id, sent)
 		w.sent = append(w.sent, sent)
 		if c.kind == jobs.SlotDelete {
 			w.oldest = max(w.oldest, sent.Sub(c.listedAt))
 		}
 		w.after(w.latency(), func() {
-			w.b.Sent(id, sent)
-			w.b.Done(id)
+			w.b.Done(id, sent)
 			w.answered(id, c)
 		})
 	})

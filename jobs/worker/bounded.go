@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/budget"
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
 
@@ -68,4 +69,22 @@ func (b bounded) FoldArrivals(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	return b.Store.FoldArrivals(ctx)
+}
+
+func (b bounded) ReserveSlots(ctx context.Context, organization int64, a budget.Ask) (budget.Block, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	return b.Store.ReserveSlots(ctx, organization, a)
+}
+
+func (b bounded) NoteOverLimit(ctx context.Context, organization int64, age, asked time.Duration) (budget.Learnt, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	return b.Store.NoteOverLimit(ctx, organization, age, asked)
+}
+
+func (b bounded) StepPace(ctx context.Context, organization int64) (budget.Learnt, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	return b.Store.StepPace(ctx, organization)
 }

@@ -78,18 +78,26 @@ type (
 		Kind   jobs.Kind
 		Answer jobs.Answer
 	}
+	// SlotsReserved brings the answer of the key's row, and when it was asked and
+	// answered.
+	SlotsReserved struct {
+		Block    budget.Block
+		Sent, At time.Time
+		Err      error
+	}
 	// StopAsked: no new claims and no new intents; give everything back.
 	StopAsked struct{}
 )
 
-func (Started) event()    {}
-func (Tick) event()       {}
-func (ClaimEnded) event() {}
-func (Surveyed) event()   {}
-func (Renewed) event()    {}
-func (WriteEnded) event() {}
-func (CallEnded) event()  {}
-func (StopAsked) event()  {}
+func (Started) event()       {}
+func (Tick) event()          {}
+func (ClaimEnded) event()    {}
+func (Surveyed) event()      {}
+func (Renewed) event()       {}
+func (WriteEnded) event()    {}
+func (CallEnded) event()     {}
+func (SlotsReserved) event() {}
+func (StopAsked) event()     {}
 
 // Effect is something to be done.
 type Effect interface{ effect() }
@@ -115,20 +123,31 @@ type (
 		Lease     purge.Lease
 		Clearance *clearance.Clearance
 	}
+	// ReserveSlots asks the key's row for call slots; the answer is
+	// [SlotsReserved].
+	ReserveSlots struct{ Ask budget.Ask }
+	// SlowDown tells the key's row of a 429, which asked for a wait, or of none
+	// that gave a time: 0. Age is how long ago its call was sent.
+	SlowDown struct{ Asked, Age time.Duration }
+	// StepPace lets the key's row see whether its pace has held.
+	StepPace struct{}
 	// WakeAt asks for a [Tick] at a time. The newest replaces the one before.
 	WakeAt struct{ At time.Time }
 	// Ended: everything in hand is given back or finished.
 	Ended struct{ Why End }
 )
 
-func (ClaimTasks) effect()  {}
-func (Survey) effect()      {}
-func (RenewLeases) effect() {}
-func (WriteTask) effect()   {}
-func (ListImages) effect()  {}
-func (DeleteImage) effect() {}
-func (WakeAt) effect()      {}
-func (Ended) effect()       {}
+func (ClaimTasks) effect()   {}
+func (Survey) effect()       {}
+func (RenewLeases) effect()  {}
+func (WriteTask) effect()    {}
+func (ListImages) effect()   {}
+func (DeleteImage) effect()  {}
+func (ReserveSlots) effect() {}
+func (SlowDown) effect()     {}
+func (StepPace) effect()     {}
+func (WakeAt) effect()       {}
+func (Ended) effect()        {}
 
 // End says why a core has ended.
 type End string
@@ -254,6 +273,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		out = c.written(now, ev)
 	case CallEnded:
 		out = c.answered(now, ev)
+	case SlotsReserved:
+		out = c.reserved(now, ev)
 	case StopAsked:
 		c.stopping = true
 		out = c.stopAll(now, "")
@@ -267,6 +288,11 @@ func (c *Core) goOn(now time.Time, out []Effect) []Effect {
 	for _, id := range granted {
 		out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
 	}
+	if ask, ok, at := c.budget.Ask(now); ok {
+		out = append(out, ReserveSlots{Ask: ask})
+	} else if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+		wake = at
+	}
 	out = append(out, c.renewals(now)...)
 	out = append(out, c.claims(now)...)
 	if why, over := c.over(now); over {
@@ -274,6 +300,26 @@ func (c *Core) goOn(now time.Time, out []Effect) []Effect {
 		return append(out, Ended{Why: why})
 	}
 	return append(out, WakeAt{At: c.nextWake(now, wake)})
+}
+
+// reserved takes what the key's row said.
+func (c *Core) reserved(now time.Time, ev SlotsReserved) (out []Effect) {
+	if ev.Err != nil {
+		c.stats.DatabaseFail = ev.Err
+		c.budget.NotReserved(now)
+		return nil
+	}
+	c.stats.DatabaseFail = nil
+	c.budget.Reserved(ev.Sent, ev.At, ev.Block)
+	if ev.Block.StepDue {
+		out = append(out, StepPace{})
+	}
+	if ev.Block.Stopped {
+		// A person has paused the work: what is in hand is given back at once.
+		out = append(out, c.stopAll(now, "")...)
+		c.nextClaim = now.Add(pollEvery)
+	}
+	return out
 }
 
 func (c *Core) nextWake(now, slot time.Time) time.Time {
@@ -312,6 +358,7 @@ func (c *Core) step(now time.Time, id jobs.TaskID, f purge.Fact) []Effect {
 		return []Effect{WriteTask{Write: e.Write}}
 	case purge.Send:
 		t.calling = true
+		c.budget.Leaves(budget.ID(id), now)
 		return []Effect{DeleteImage{Lease: t.lease, Clearance: e.Clearance}}
 	case purge.Save:
 		return []Effect{WriteTask{Write: c.prepare(now, t, e.Write)}}
@@ -388,7 +435,7 @@ func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
 			out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
 		}
 		if ev.Result.Refused == purge.BudgetPause {
-			c.budget.Pause(now.Add(pollEvery)) // it is asked again; the row knows
+			c.budget.Pause(now.Add(pollEvery / 10)) // the row is asked for how long
 		}
 		return out
 	}
@@ -424,7 +471,11 @@ func (c *Core) note(w purge.Write) {
 func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	t := c.tasks[ev.Task]
 	if t == nil || t.lease.Epoch != ev.Epoch {
-		c.budget.StrayEnded(ev.Answer.SentAt)
+		c.budget.StrayEnded()
+		if a := ev.Answer; a.Class == jobs.ClassOverLimit {
+			c.budget.OverLimit(now, a.RetryAfter)
+			return []Effect{SlowDown{Asked: a.RetryAfter, Age: now.Sub(a.SentAt)}}
+		}
 		return nil
 	}
 	t.calling = false
@@ -432,8 +483,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	if a.SentAt.IsZero() {
 		c.budget.Unused(budget.ID(ev.Task))
 	} else {
-		c.budget.Sent(budget.ID(ev.Task), a.SentAt)
-		c.budget.Done(budget.ID(ev.Task))
+		c.budget.Done(budget.ID(ev.Task), a.SentAt)
 		c.stats.Calls++
 		if d := a.AnsweredAt.Sub(a.SentAt); d > 0 {
 			c.latency += (d - c.latency) / 8
@@ -464,6 +514,9 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 		c.stats.Deletes++
 	}
 	out := c.step(now, ev.Task, fact)
+	if a.Class == jobs.ClassOverLimit {
+		out = append(out, SlowDown{Asked: a.RetryAfter, Age: now.Sub(a.SentAt)})
+	}
 	if a.Class == jobs.ClassRefused {
 		// All others stop at once, not only when the breaker's row is written.
 		if c.shut != shutRefused {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/budget"
 	"github.com/imagepurge/imagepurge/jobs/clearance"
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
@@ -26,6 +27,12 @@ type Store interface {
 	NoteServer(ctx context.Context, rest time.Duration) (changed bool, err error)
 	SweepRests(context.Context) error
 	FoldArrivals(context.Context) error
+	// ReserveSlots asks the row that all workers of an API key share, and tells
+	// whether a person has paused the organisation; NoteOverLimit and StepPace
+	// change its pace.
+	ReserveSlots(ctx context.Context, organization int64, a budget.Ask) (budget.Block, error)
+	NoteOverLimit(ctx context.Context, organization int64, age, asked time.Duration) (budget.Learnt, error)
+	StepPace(ctx context.Context, organization int64) (budget.Learnt, error)
 }
 
 // ErrRefusedByDatabase says that a constraint forbids a write: a programming
@@ -175,6 +182,12 @@ func (w *Worker) do(ctx context.Context, e Effect) {
 			a := w.o.API.Delete(ctx, e.Clearance)
 			return CallEnded{Task: e.Lease.Task, Epoch: e.Lease.Epoch, Kind: jobs.DeleteCall, Answer: a}
 		})
+	case ReserveSlots:
+		w.start(ctx, func() Event { return w.reserve(ctx, e.Ask) })
+	case SlowDown:
+		w.group.Go(func() { w.slowDown(ctx, e) })
+	case StepPace:
+		w.group.Go(func() { w.stepPace(ctx) })
 	case ClaimTasks:
 		w.start(ctx, func() Event { return w.claim(ctx, e.Claim) })
 	case Survey:

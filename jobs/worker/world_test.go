@@ -28,6 +28,7 @@ type world struct {
 	steps  int
 
 	tasks   []*row
+	key     budget.Row
 	breaker string
 	// answer replaces the API's answer to a call.
 	answer func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer
@@ -64,6 +65,7 @@ func newWorld(t *testing.T, seed uint64, cfg Config, images ...int) *world {
 	for i, n := range images {
 		w.tasks = append(w.tasks, &row{id: jobs.TaskID(i + 1), images: n, state: "pending", due: w.now})
 	}
+	w.key = budget.Row{Limit: float64(cfg.Budget.PerMinute)}
 	w.core = NewCore(cfg)
 	return w
 }
@@ -75,7 +77,7 @@ func testConfig() Config {
 			RequestTimeout: 5 * time.Second, Settle: 30 * time.Second, ListingLag: 5 * time.Second, ViewMaxAge: 10 * time.Second,
 			MaxAttempts: 5, BackoffBase: time.Second, BackoffMax: time.Minute, Batching: jobs.SingleDelete, Random: func() float64 { return 0.5 },
 		},
-		Budget: budget.Config{PerMinute: 600, Concurrency: 64, ViewMaxAge: 10 * time.Second},
+		Budget: budget.Config{PerMinute: 600, Concurrency: 64, ViewMaxAge: 10 * time.Second, Random: func() float64 { return 0.5 }},
 		Once:   true,
 	}
 }
@@ -136,6 +138,20 @@ func (w *world) do(e Effect) {
 	case ClaimTasks:
 		w.claims++
 		w.later(time.Millisecond, 5*time.Millisecond, func() Event { return w.claim(e.Claim) })
+	case ReserveSlots:
+		sent := w.now
+		w.later(time.Millisecond, 3*time.Millisecond, func() Event {
+			if w.dbDown {
+				return SlotsReserved{Sent: sent, At: w.now, Err: errDown}
+			}
+			ev := SlotsReserved{Sent: sent, At: w.now}
+			w.key, ev.Block = w.key.Reserve(w.now, e.Ask)
+			return ev
+		})
+	case SlowDown:
+		w.key, _ = w.key.OverLimit(w.now, e.Age, e.Asked)
+	case StepPace:
+		w.key, _ = w.key.Step(w.now)
 	case Survey:
 		w.later(time.Millisecond, 2*time.Millisecond, func() Event { return Surveyed{Outlook: w.outlook()} })
 	case RenewLeases:

@@ -10,16 +10,19 @@
 package memory
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/budget"
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
 
 // Options say what a store is like.
 type Options struct {
 	Organization int64
+	PerMinute    int // the limit of the organisation's API key; 0: 100
 }
 
 // Store plays the database. Its zero value is of no use; see [New].
@@ -38,6 +41,7 @@ type state struct {
 	batches   []batch
 	customers []customer
 	org       Organization
+	key       budget.Row
 
 	paused     bool
 	seen       int
@@ -128,7 +132,11 @@ type Organization struct {
 }
 
 // New returns an empty store.
-func New(o Options) *Store { return &Store{organization: o.Organization} }
+func New(o Options) *Store {
+	s := &Store{organization: o.Organization}
+	s.key.Limit = float64(cmp.Or(o.PerMinute, 100))
+	return s
+}
 
 // NewTask is a task as somebody hands it in. Empty values are given as
 // repository's are: mode and scope by the first claim, the due time by the clock.
@@ -238,7 +246,11 @@ func (s *Store) Customer(id int64) (lease Customer, ok bool) {
 }
 
 // Organization returns the organisation's breaker and budget.
-func (s *Store) Organization() Organization { return s.org }
+func (s *Store) Organization() Organization {
+	o := s.org
+	o.PausedUntil = s.key.Pace.PausedUntil
+	return o
+}
 
 // Breaker says why the breaker is open, and when it is probed; it returns an empty
 // reason while it is closed.

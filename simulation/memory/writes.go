@@ -96,7 +96,7 @@ func (s *Store) forbids(now time.Time, t *Task, cust *customer) purge.Refusal {
 		return purge.HeldBack
 	case s.org.Reason != "" && s.org.ProbeTask != t.ID:
 		return purge.BreakerOpen
-	case s.org.PausedUntil.After(now):
+	case s.key.Pace.PausedUntil.After(now):
 		return purge.BudgetPause
 	}
 	return ""
@@ -268,7 +268,7 @@ func (o *Organization) refused(now time.Time, b *purge.Breaker) {
 }
 
 func (s *Store) closeBreaker() {
-	s.org = Organization{PausedUntil: s.org.PausedUntil}
+	s.org = Organization{}
 }
 
 // pauseBudget lets all workers of the key wait. A pause only grows.
@@ -280,6 +280,6 @@ func (s *Store) pauseBudget(now time.Time, writes []purge.Write, results []purge
 		}
 	}
 	if longest > 0 {
-		s.org.PausedUntil = later(s.org.PausedUntil, now.Add(longest))
+		s.key.Pace.PausedUntil = later(s.key.Pace.PausedUntil, now.Add(longest))
 	}
 }
