@@ -57,6 +57,7 @@ type verdict struct {
 	code         string
 	contradicted bool // the answer says two things, or one thing twice
 	images       []jobs.Key
+	numbers      []int64
 }
 
 // byStatus is the verdict where the body holds no code that is known. other is
@@ -166,7 +167,7 @@ func classifyListing(status int, body []byte, customer int64) verdict {
 	case l.duplicate:
 		return unexpected("duplicate_token")
 	}
-	return verdict{class: jobs.ClassListed, images: l.images}
+	return verdict{class: jobs.ClassListed, images: l.images, numbers: l.numbers}
 }
 
 // words has the sentences for the codes that are this package's own.

@@ -2,6 +2,7 @@ package capillary
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -29,6 +30,7 @@ type listing struct {
 	missing   bool // an entry without a token
 	duplicate bool // the same token twice
 	images    []jobs.Key
+	numbers   []int64 // of the organisations that the tokens name, each once
 }
 
 // decodeDelete reads a DELETE's answer; false: unreadable.
@@ -113,7 +115,7 @@ func (l *listing) customerImage(c *cursor) error {
 		if entries++; entries > maxImages {
 			return errShape
 		}
-		key, ok, err := image(c)
+		key, number, ok, err := image(c)
 		if err != nil {
 			return err
 		}
@@ -125,6 +127,9 @@ func (l *listing) customerImage(c *cursor) error {
 			l.duplicate = true
 		}
 		seen[key] = struct{}{}
+		if number > 0 && !slices.Contains(l.numbers, number) {
+			l.numbers = append(l.numbers, number)
+		}
 		l.images = append(l.images, key)
 		return nil
 	})
@@ -132,10 +137,10 @@ func (l *listing) customerImage(c *cursor) error {
 
 // image reads one entry. Its own code and status don't count: whatever they
 // are, an entry with a token stands at its index.
-func image(c *cursor) (key jobs.Key, ok bool, err error) {
+func image(c *cursor) (key jobs.Key, number int64, ok bool, err error) {
 	if c.kind() != '{' {
 		c.raw()
-		return key, false, nil
+		return key, 0, false, nil
 	}
 	err = c.object(imageNames, func(string) error {
 		if c.kind() != '{' {
@@ -154,11 +159,26 @@ func image(c *cursor) (key jobs.Key, ok bool, err error) {
 			if bytes.ContainsRune(token, utf8.RuneError) {
 				return errShape // mangled on the way: two tokens could have become one
 			}
-			key, ok = jobs.KeyOf(string(token)), true
+			key, number, ok = jobs.KeyOf(string(token)), organization(token), true
 			return nil
 		})
 	})
-	return key, ok, err
+	return key, number, ok, err
+}
+
+// organization is the number in a token of the form customerImage/ORG/USER/UUID
+// (API page, "Get customer image"); 0 where it has another form.
+func organization(token []byte) int64 {
+	rest, ok := bytes.CutPrefix(bytes.TrimSpace(token), []byte("customerImage/"))
+	digits, _, cut := bytes.Cut(rest, []byte("/"))
+	if !ok || !cut || len(bytes.Trim(digits, "0123456789")) != 0 {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // remark is one entry of data, errors or warnings.

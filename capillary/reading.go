@@ -16,5 +16,5 @@ func ReadDelete(status int, body []byte, indexes int) jobs.Answer {
 }
 
 func read(v verdict, status int) jobs.Answer {
-	return jobs.Answer{Class: v.class, HTTPStatus: status, Code: v.code, Message: v.sentence(), Images: v.images}
+	return jobs.Answer{Class: v.class, HTTPStatus: status, Code: v.code, Message: v.sentence(), Images: v.images, Organizations: v.numbers}
 }

@@ -59,12 +59,20 @@ type Answer struct {
 	Message string
 	// Images are the customer's images in index order, of a listing of [ClassListed].
 	Images []Key
+	// Organizations are the numbers of the remote organisations that the images'
+	// tokens name, each once; those of tokens that name none are missing.
+	Organizations []int64
 	// RetryAfter is how long the API asked to wait; 0 where it did not say.
 	RetryAfter time.Duration
 	// SentAt is just before the request was written, AnsweredAt when the answer
 	// was complete or given up. SentAt is zero where nothing was written.
 	SentAt, AnsweredAt time.Time
 }
+
+// CodeWrongOrganisation is the code of a listing whose images belong to another
+// organisation than the one that was seen first: the credentials, or the address,
+// are another brand's.
+const CodeWrongOrganisation = "wrong_organisation"
 
 // Call is one call to the remote API as it is recorded.
 type Call struct {

@@ -171,3 +171,144 @@ func (s *Store) StepPace(ctx context.Context, organization int64) (budget.Learnt
 	}
 	return learnt, nil
 }
+
+// KeyBudget is what a worker is told of an API key's limit.
+type KeyBudget struct {
+	Host      string   // of the API, in lower case
+	Digest    [32]byte // of the key
+	PerMinute int      // calls that are ours, at least 2
+	// Hourly are the limits by hour of the day in Zone, an IANA name; nil: one for
+	// all hours.
+	Hourly []int
+	Zone   string
+	// Shared says that another organisation of ours may use the same key.
+	Shared bool
+}
+
+// KeySharedError says that another organisation uses the key.
+type KeySharedError struct{ Organization string }
+
+func (e *KeySharedError) Error() string {
+	return fmt.Sprintf("organisation %s uses the same API key: its limit would be counted twice", e.Organization)
+}
+
+const keyOfOrganization = `SELECT r.id, r.host, r.key_digest FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.id = $1 FOR UPDATE OF o`
+
+const othersOfBudget = `SELECT coalesce(min(name), '') FROM organizations WHERE budget_id = $1 AND id <> $2`
+
+const budgetTold = `
+UPDATE rate_budgets SET per_minute = $2, hourly = $3, zone = nullif($4, '')
+WHERE id = $1 AND (per_minute, hourly, zone) IS DISTINCT FROM ($2, $3::integer[], nullif($4, ''))`
+
+// ShareBudget lets the organisation's workers take their slots from the row of its
+// API key, which goes by host and key, whatever our labels, and records the limit:
+// the newest that is told holds for all workers. It returns a [*KeySharedError]
+// where another organisation has the key and k.Shared doesn't say so.
+func (s *Store) ShareBudget(ctx context.Context, organization int64, k KeyBudget) error {
+	err := s.inTx(ctx, "settings", func(tx pgx.Tx) error {
+		var (
+			mine, key int64
+			host      *string
+			digest    []byte
+			other     string
+		)
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(`+pinLock+`)`); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, keyOfOrganization, organization).Scan(&mine, &host, &digest); err != nil {
+			return err
+		}
+		err := tx.QueryRow(ctx, `SELECT id FROM rate_budgets WHERE host = $1 AND key_digest = $2`, k.Host, k.Digest[:]).Scan(&key)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) && host == nil:
+			// The row that it had from the start is the key's.
+			key = mine
+			_, err = tx.Exec(ctx, `UPDATE rate_budgets SET host = $2, key_digest = $3 WHERE id = $1`, mine, k.Host, k.Digest[:])
+		case errors.Is(err, pgx.ErrNoRows):
+			err = tx.QueryRow(ctx, `INSERT INTO rate_budgets (host, key_digest) VALUES ($1, $2) RETURNING id`, k.Host, k.Digest[:]).Scan(&key)
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, othersOfBudget, key, organization).Scan(&other); err != nil {
+			return err
+		}
+		if other != "" && !k.Shared {
+			return &KeySharedError{Organization: other}
+		}
+		if _, err := tx.Exec(ctx, `UPDATE organizations SET budget_id = $2 WHERE id = $1 AND budget_id <> $2`, organization, key); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, budgetTold, key, k.PerMinute, k.Hourly, k.Zone)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("share the call budget: %w", err)
+	}
+	return nil
+}
+
+// KeyState is how an organisation's API key stands.
+type KeyState struct {
+	Limit       float64    `json:"calls_per_minute_allowed"`    // ours, now
+	Pace        float64    `json:"calls_per_minute_now"`        // at most Limit
+	Configured  int        `json:"calls_per_minute_configured"` // by the settings
+	Set         *int       `json:"calls_per_minute_set"`        // by a person
+	Accepts     *float64   `json:"calls_per_minute_accepted"`   // what 429s have taught; null: the limit, as far as is known
+	Strikes     int        `json:"over_limit_last_hour"`        // 429s
+	PausedUntil *time.Time `json:"paused_until"`                // null: not now
+	Remote      *int64     `json:"remote_organization"`         // number in the images' tokens; null: not seen yet
+	Shares      []string   `json:"shares_key_with"`             // other organisations of ours
+}
+
+const keyState = `
+SELECT ` + limitNow + `, coalesce(r.pace, 0), r.per_minute, r.set_per_minute, r.held, r.settled,
+       (SELECT count(*) FROM unnest(r.strikes) s WHERE s > clock_timestamp() - interval '1 hour'),
+       CASE WHEN r.paused_until > clock_timestamp() THEN r.paused_until END, m.number,
+       ARRAY(SELECT x.name FROM organizations x WHERE x.budget_id = r.id AND x.id <> o.id ORDER BY x.name)
+FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id JOIN remote_organizations m ON m.id = o.remote_id WHERE o.id = $1`
+
+// KeyState tells how the organisation's API key stands.
+func (s *Store) KeyState(ctx context.Context, organization int64) (k KeyState, err error) {
+	var (
+		held    *float64
+		settled bool
+		pace    budget.Pace
+	)
+	err = s.pool.QueryRow(ctx, keyState, organization).Scan(&k.Limit, &pace.Current, &k.Configured, &k.Set, &held, &settled, &k.Strikes, &k.PausedUntil, &k.Remote, &k.Shares)
+	if err != nil {
+		return k, fmt.Errorf("read the call budget: %w", err)
+	}
+	if held != nil {
+		pace.Held = *held
+	}
+	pace.Settled = settled
+	k.Pace = pace.At(k.Limit)
+	if a := pace.Accepts(); a > 0 {
+		k.Accepts = &a
+	}
+	return k, nil
+}
+
+const rateSet = `
+UPDATE rate_budgets r SET set_per_minute = nullif($2, 0), pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
+FROM organizations o WHERE o.name = $1 AND r.id = o.budget_id RETURNING o.id`
+
+// SetRate sets the calls a minute of the organisation's API key for all workers, or
+// gives it back to the settings: 0. What 429s have taught is forgotten.
+func (s *Store) SetRate(ctx context.Context, p Person, name string, perMinute int, reason string) error {
+	err := s.inTx(ctx, "rate", func(tx pgx.Tx) error {
+		var id int64
+		if err := tx.QueryRow(ctx, rateSet, name, perMinute).Scan(&id); err != nil {
+			if errors.Is(err, pgx.ErrNoRows) {
+				return fmt.Errorf("organisation %s: %w", name, ErrNotFound)
+			}
+			return err
+		}
+		return entry{person: p, action: "org.set_rate", organization: id, reason: reason, details: map[string]any{"calls_per_minute": perMinute}}.write(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("set the rate: %w", err)
+	}
+	return nil
+}

@@ -266,6 +266,8 @@ breaker AS (
           WHERE w.breaker_reason IS NOT NULL AND (o.breaker_reason IS NULL OR o.probe_task_id = w.id)
              OR w.passed IS NOT NULL AND o.probe_task_id = w.id
                 AND (o.breaker_kind = w.passed OR o.breaker_kind = 'list' OR o.breaker_reason = 'api_unavailable')
+                -- Only an image tells whose it is.
+                AND (o.breaker_reason <> 'wrong_organisation' OR w.images_found > 0)
           ORDER BY o.id, w.n) s
     -- Said of the row as it is now: of many refusals at once the first opens it,
     -- and the others are no probes.

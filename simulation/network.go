@@ -267,6 +267,14 @@ func (c *call) receive(reply sandbox.Reply, fault sandbox.Fault) {
 
 // read is the client's reading. What nothing is odd about is not written and read
 // again as JSON: a test holds this way against the long one.
+// ofTokens is what the client reads in the images' tokens: see newMaterial.
+func ofTokens(shown []jobs.Key) []int64 {
+	if len(shown) == 0 {
+		return nil
+	}
+	return []int64{remoteOrganization}
+}
+
 func (c *call) read(reply sandbox.Reply) jobs.Answer {
 	w := c.p.w
 	plain := reply.Status == http.StatusOK && len(reply.Errors)+len(reply.Warnings) == 0 && !w.bytes
@@ -274,7 +282,7 @@ func (c *call) read(reply sandbox.Reply) jobs.Answer {
 	case plain && c.kind == jobs.DeleteCall && reply.Body == sandbox.BodyParts && len(reply.Data) == len(c.indexes) && reply.Data[0].Code == http.StatusOK:
 		return jobs.Answer{Class: jobs.ClassDeleted, HTTPStatus: reply.Status}
 	case plain && c.kind == jobs.ListCall && reply.Body == sandbox.BodyProfile && reply.Customer == c.customer:
-		return jobs.Answer{Class: jobs.ClassListed, HTTPStatus: reply.Status, Images: c.shown}
+		return jobs.Answer{Class: jobs.ClassListed, HTTPStatus: reply.Status, Images: c.shown, Organizations: ofTokens(c.shown)}
 	}
 	_, body := w.api.Render(reply, w.clock(), true)
 	if c.kind == jobs.DeleteCall {

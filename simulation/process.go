@@ -265,6 +265,10 @@ func (p *process) do(e worker.Effect) {
 		p.reserve(e.Ask)
 	case worker.SlowDown:
 		p.slowDown(e)
+	case worker.PinOrganization:
+		var number int64
+		p.statement(func(time.Time) { number = p.w.store.PinOrganization(e.Number) },
+			func(err error) { p.step(worker.OrganizationPinned{Number: number, Err: err}) })
 	case worker.StepPace:
 		p.statement(func(now time.Time) { p.w.store.StepPace(now) }, func(error) {})
 	case worker.ClaimTasks:

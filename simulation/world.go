@@ -28,7 +28,10 @@ type material struct {
 	keys   [][sandbox.MaxImages + 1]jobs.Key
 }
 
-const mostCustomers = 64
+const (
+	mostCustomers      = 64
+	remoteOrganization = 100001
+)
 
 func newMaterial() (*material, error) {
 	p, err := plans()
@@ -40,7 +43,7 @@ func newMaterial() (*material, error) {
 		var tokens [sandbox.MaxImages + 1]string
 		var keys [sandbox.MaxImages + 1]jobs.Key
 		for i := range tokens {
-			tokens[i] = "customerImage/100001/" + strconv.Itoa(firstCustomer+c) + "/" + strconv.Itoa(i)
+			tokens[i] = "customerImage/" + strconv.Itoa(remoteOrganization) + "/" + strconv.Itoa(firstCustomer+c) + "/" + strconv.Itoa(i)
 			keys[i] = jobs.KeyOf(tokens[i])
 		}
 		m.tokens, m.keys = append(m.tokens, tokens), append(m.keys, keys)

@@ -341,7 +341,11 @@ func (m *Machine) backoff() time.Duration {
 // refusedForAll gives the task back untouched and reports to the breaker. A task
 // that is refused again and again while others are not goes to a person.
 func (m *Machine) refusedForAll(kind jobs.Kind, a jobs.Answer) Effect {
-	m.breaker = &Breaker{Reason: "refused", Kind: kind, HTTPStatus: a.HTTPStatus, Code: a.Code}
+	reason := "refused"
+	if a.Code == jobs.CodeWrongOrganisation {
+		reason = jobs.CodeWrongOrganisation
+	}
+	m.breaker = &Breaker{Reason: reason, Kind: kind, HTTPStatus: a.HTTPStatus, Code: a.Code}
 	if !m.rec.Probe {
 		m.count.Refusals++
 		if m.count.Refusals >= jobs.MaxRepeats {

@@ -110,7 +110,7 @@ const (
 
 // Breaker reports a refusal or an outage to the organisation's breaker.
 type Breaker struct {
-	Reason     string    // "refused" or "api_unavailable"
+	Reason     string    // "refused", "api_unavailable" or "wrong_organisation"
 	Kind       jobs.Kind // of the call that was refused
 	HTTPStatus int
 	Code       string

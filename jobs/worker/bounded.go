@@ -88,3 +88,9 @@ func (b bounded) StepPace(ctx context.Context, organization int64) (budget.Learn
 	defer cancel()
 	return b.Store.StepPace(ctx, organization)
 }
+
+func (b bounded) PinOrganization(ctx context.Context, organization, number int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	return b.Store.PinOrganization(ctx, organization, number)
+}

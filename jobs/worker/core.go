@@ -85,19 +85,26 @@ type (
 		Sent, At time.Time
 		Err      error
 	}
+	// OrganizationPinned brings the number of the remote organisation that is
+	// recorded for ours.
+	OrganizationPinned struct {
+		Number int64
+		Err    error
+	}
 	// StopAsked: no new claims and no new intents; give everything back.
 	StopAsked struct{}
 )
 
-func (Started) event()       {}
-func (Tick) event()          {}
-func (ClaimEnded) event()    {}
-func (Surveyed) event()      {}
-func (Renewed) event()       {}
-func (WriteEnded) event()    {}
-func (CallEnded) event()     {}
-func (SlotsReserved) event() {}
-func (StopAsked) event()     {}
+func (Started) event()            {}
+func (Tick) event()               {}
+func (ClaimEnded) event()         {}
+func (Surveyed) event()           {}
+func (Renewed) event()            {}
+func (WriteEnded) event()         {}
+func (CallEnded) event()          {}
+func (OrganizationPinned) event() {}
+func (SlotsReserved) event()      {}
+func (StopAsked) event()          {}
 
 // Effect is something to be done.
 type Effect interface{ effect() }
@@ -131,23 +138,27 @@ type (
 	SlowDown struct{ Asked, Age time.Duration }
 	// StepPace lets the key's row see whether its pace has held.
 	StepPace struct{}
+	// PinOrganization records the number of the remote organisation, if none is
+	// recorded; the answer is [OrganizationPinned].
+	PinOrganization struct{ Number int64 }
 	// WakeAt asks for a [Tick] at a time. The newest replaces the one before.
 	WakeAt struct{ At time.Time }
 	// Ended: everything in hand is given back or finished.
 	Ended struct{ Why End }
 )
 
-func (ClaimTasks) effect()   {}
-func (Survey) effect()       {}
-func (RenewLeases) effect()  {}
-func (WriteTask) effect()    {}
-func (ListImages) effect()   {}
-func (DeleteImage) effect()  {}
-func (ReserveSlots) effect() {}
-func (SlowDown) effect()     {}
-func (StepPace) effect()     {}
-func (WakeAt) effect()       {}
-func (Ended) effect()        {}
+func (ClaimTasks) effect()      {}
+func (Survey) effect()          {}
+func (RenewLeases) effect()     {}
+func (WriteTask) effect()       {}
+func (ListImages) effect()      {}
+func (DeleteImage) effect()     {}
+func (ReserveSlots) effect()    {}
+func (SlowDown) effect()        {}
+func (PinOrganization) effect() {}
+func (StepPace) effect()        {}
+func (WakeAt) effect()          {}
+func (Ended) effect()           {}
 
 // End says why a core has ended.
 type End string
@@ -198,6 +209,11 @@ type Core struct {
 	refused     purge.Lease // whose write tells the breaker, while shut is shutRefused
 	begun       int         // tasks begun, for the limit
 	returned    map[jobs.TaskID]bool
+
+	remote  int64 // number of the remote organisation; 0: not known yet
+	pinning bool
+	nextPin time.Time
+	parked  []CallEnded // listings that wait for it
 
 	latency  time.Duration // of a call, smoothed
 	faulty   map[jobs.TaskID]bool
@@ -272,7 +288,9 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	case WriteEnded:
 		out = c.written(now, ev)
 	case CallEnded:
-		out = c.answered(now, ev)
+		out = c.ofOurs(now, ev)
+	case OrganizationPinned:
+		out = c.pinned(now, ev)
 	case SlotsReserved:
 		out = c.reserved(now, ev)
 	case StopAsked:
@@ -287,6 +305,10 @@ func (c *Core) goOn(now time.Time, out []Effect) []Effect {
 	granted, wake := c.budget.Grant(now)
 	for _, id := range granted {
 		out = append(out, c.step(now, jobs.TaskID(id), purge.SlotGranted{})...)
+	}
+	if len(c.parked) > 0 && !c.pinning && !now.Before(c.nextPin) {
+		c.pinning = true
+		out = append(out, PinOrganization{Number: c.parked[0].Answer.Organizations[0]})
 	}
 	if ask, ok, at := c.budget.Ask(now); ok {
 		out = append(out, ReserveSlots{Ask: ask})
@@ -331,6 +353,9 @@ func (c *Core) nextWake(now, slot time.Time) time.Time {
 		}
 	}
 	earlier(slot)
+	if len(c.parked) > 0 && !c.pinning {
+		earlier(c.nextPin)
+	}
 	if !c.stopping && !c.claiming {
 		earlier(c.nextClaim)
 	}
@@ -465,6 +490,44 @@ func (c *Core) note(w purge.Write) {
 	if c.cfg.Limit > 0 {
 		c.returned[w.Task] = true
 	}
+}
+
+// ofOurs lets nothing of a listing pass that shows images of another remote
+// organisation than ours. Which one that is, the first listing with an image tells;
+// its answer, and those that come meanwhile, wait until that is recorded.
+func (c *Core) ofOurs(now time.Time, ev CallEnded) []Effect {
+	numbers := ev.Answer.Organizations
+	if len(numbers) == 0 {
+		return c.answered(now, ev)
+	}
+	if c.remote == 0 && len(numbers) == 1 {
+		c.parked = append(c.parked, ev)
+		return nil // goOn has it recorded
+	}
+	if len(numbers) > 1 || numbers[0] != c.remote {
+		a := &ev.Answer
+		a.Class, a.Code, a.Images, a.Organizations = jobs.ClassRefused, jobs.CodeWrongOrganisation, nil, nil
+		a.Message = "the images belong to another organisation than those seen before"
+	}
+	return c.answered(now, ev)
+}
+
+// pinned goes on with the answers that waited. Without an answer of the database
+// they wait on.
+func (c *Core) pinned(now time.Time, ev OrganizationPinned) (out []Effect) {
+	c.pinning = false
+	if ev.Err != nil {
+		c.stats.DatabaseFail = ev.Err
+		c.nextPin = now.Add(retryEvery)
+		return nil
+	}
+	parked := c.parked
+	c.parked = nil
+	c.remote = ev.Number
+	for _, p := range parked {
+		out = append(out, c.ofOurs(now, p)...)
+	}
+	return out
 }
 
 // answered handles an answer of the API.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/budget"
 	"github.com/imagepurge/imagepurge/jobs/purge"
 )
 
@@ -14,8 +15,12 @@ func frozen(t *testing.T, cfg Config) *world {
 	t.Helper()
 	w := newWorld(t, 1, cfg, 1)
 	w.core.Step(w.now, Started{})
-	if effects := w.core.Step(w.now, w.claim(cfg.Claim)); !contains[ListImages](effects) || !contains[ClaimTasks](effects) {
-		t.Fatalf("no listing, or no further claim: %v", effects)
+	if effects := w.core.Step(w.now, w.claim(cfg.Claim)); !contains[ReserveSlots](effects) || !contains[ClaimTasks](effects) {
+		t.Fatalf("no slot is asked for, or no further claim: %v", effects)
+	}
+	slot := budget.Block{Slots: 1, Interval: 100 * time.Millisecond, Limit: 600, Pace: 600}
+	if effects := w.core.Step(w.now, SlotsReserved{Block: slot, Sent: w.now, At: w.now}); !contains[ListImages](effects) {
+		t.Fatalf("no listing: %v", effects)
 	}
 	w.now = w.now.Add(2 * time.Minute)
 	w.tasks[0].state = "pending" // its lease ran out

@@ -27,6 +27,9 @@ type Store interface {
 	NoteServer(ctx context.Context, rest time.Duration) (changed bool, err error)
 	SweepRests(context.Context) error
 	FoldArrivals(context.Context) error
+	// PinOrganization records the number of the remote organisation if none is
+	// recorded, and returns the one that is.
+	PinOrganization(ctx context.Context, organization, number int64) (int64, error)
 	// ReserveSlots asks the row that all workers of an API key share, and tells
 	// whether a person has paused the organisation; NoteOverLimit and StepPace
 	// change its pace.
@@ -184,6 +187,11 @@ func (w *Worker) do(ctx context.Context, e Effect) {
 		})
 	case ReserveSlots:
 		w.start(ctx, func() Event { return w.reserve(ctx, e.Ask) })
+	case PinOrganization:
+		w.start(ctx, func() Event {
+			number, err := w.o.Store.PinOrganization(ctx, w.o.Terms.Organization, e.Number)
+			return OrganizationPinned{Number: number, Err: err}
+		})
 	case SlowDown:
 		w.group.Go(func() { w.slowDown(ctx, e) })
 	case StepPace:

@@ -29,6 +29,9 @@ type world struct {
 
 	tasks   []*row
 	key     budget.Row
+	number  int64 // of the organisation, in the images' tokens; 0: they name none
+	pinned  int64
+	pins    int
 	breaker string
 	// answer replaces the API's answer to a call.
 	answer func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer
@@ -147,6 +150,17 @@ func (w *world) do(e Effect) {
 			ev := SlotsReserved{Sent: sent, At: w.now}
 			w.key, ev.Block = w.key.Reserve(w.now, e.Ask)
 			return ev
+		})
+	case PinOrganization:
+		w.pins++
+		w.later(time.Millisecond, 300*time.Millisecond, func() Event {
+			if w.dbDown {
+				return OrganizationPinned{Err: errDown}
+			}
+			if w.pinned == 0 {
+				w.pinned = e.Number
+			}
+			return OrganizationPinned{Number: w.pinned}
 		})
 	case SlowDown:
 		w.key, _ = w.key.OverLimit(w.now, e.Age, e.Asked)
@@ -289,6 +303,9 @@ func (w *world) respond(id jobs.TaskID, kind jobs.Kind, c *clearance.Clearance) 
 		a := jobs.Answer{Class: jobs.ClassListed}
 		for i := range r.images {
 			a.Images = append(a.Images, jobs.KeyOf(string(rune('a'+i))))
+		}
+		if w.number > 0 && r.images > 0 {
+			a.Organizations = []int64{w.number}
 		}
 		return a
 	}

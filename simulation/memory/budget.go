@@ -30,3 +30,11 @@ func (s *Store) StepPace(now time.Time) (l budget.Learnt) {
 	s.key, l = s.key.Step(now)
 	return l
 }
+
+// PinOrganization is repository's.
+func (s *Store) PinOrganization(number int64) int64 {
+	if s.remote == 0 {
+		s.remote = number
+	}
+	return s.remote
+}

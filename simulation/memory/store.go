@@ -42,6 +42,7 @@ type state struct {
 	customers []customer
 	org       Organization
 	key       budget.Row
+	remote    int64 // number of the remote organisation; 0: not seen yet
 
 	paused     bool
 	seen       int

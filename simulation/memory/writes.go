@@ -249,7 +249,8 @@ func (o *Organization) concerns(w *purge.Write) bool {
 	if w.Breaker != nil && (o.Reason == "" || probe) {
 		return true
 	}
-	return w.Passed != "" && probe && (o.Kind == w.Passed || o.Kind == jobs.ListCall || o.Reason == "api_unavailable")
+	return w.Passed != "" && probe && (o.Kind == w.Passed || o.Kind == jobs.ListCall || o.Reason == "api_unavailable") &&
+		(o.Reason != jobs.CodeWrongOrganisation || w.Counters.Found > 0) // only an image tells whose it is
 }
 
 func (o *Organization) refused(now time.Time, b *purge.Breaker) {

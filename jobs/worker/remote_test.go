@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/imagepurge/imagepurge/jobs"
+)
+
+func TestTheRemoteOrganizationIsRecordedBeforeTheFirstDelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, testConfig(), 0, 3, 2, 5, 0, 4)
+	w.number = 100001
+	deletes := 0
+	w.answer = func(_ jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+		if kind == jobs.DeleteCall {
+			if deletes++; w.pinned == 0 {
+				t.Error("a DELETE was sent before the organisation was recorded")
+			}
+		}
+		return nil
+	}
+	w.run(10 * time.Minute)
+	if w.ended != NothingLeft || w.states()["completed"] != 6 || deletes != 14 {
+		t.Fatalf("%s: %v, %d deletes", w.ended, w.states(), deletes)
+	}
+	if w.pinned != 100001 || w.pins != 1 {
+		t.Errorf("recorded %d, asked %d times", w.pinned, w.pins)
+	}
+}
+
+func TestTheListOfOneBrandDoesNotPurgeAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, testConfig(), 3, 2, 5)
+	w.number, w.pinned = 200002, 100001
+	w.run(10 * time.Minute)
+	if w.ended != Breaker || w.breaker != jobs.CodeWrongOrganisation || w.deletes != 0 {
+		t.Errorf("%s, breaker %q, %d deletes", w.ended, w.breaker, w.deletes)
+	}
+}
+
+func TestAListingThatNamesTwoOrganizationsIsNoView(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, testConfig(), 3)
+	w.answer = func(_ jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+		if kind == jobs.DeleteCall {
+			t.Error("a DELETE was sent")
+		}
+		return &jobs.Answer{Class: jobs.ClassListed, Images: []jobs.Key{{1}, {2}}, Organizations: []int64{1, 2}}
+	}
+	w.run(10 * time.Minute)
+	if w.breaker != jobs.CodeWrongOrganisation {
+		t.Errorf("%s, breaker %q", w.ended, w.breaker)
+	}
+}
+
+func TestListingsWaitWhileTheOrganizationCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, testConfig(), 3, 2)
+	w.number = 100001
+	w.answer = func(_ jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+		if kind == jobs.ListCall && w.pins == 0 && !w.dbDown {
+			w.dbDown = true
+			w.later(20*time.Second, 20*time.Second, func() Event { w.dbDown = false; return Tick{} })
+		}
+		return nil
+	}
+	w.run(10 * time.Minute)
+	if w.ended != NothingLeft || w.states()["completed"] != 2 {
+		t.Errorf("%s: %v", w.ended, w.states())
+	}
+	for _, r := range w.tasks {
+		if r.attempts != 0 {
+			t.Errorf("task %d: %d attempts, though it was the database", r.id, r.attempts)
+		}
+	}
+}
