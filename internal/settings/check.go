@@ -76,6 +76,8 @@ func (l *loader) checkOrganization(i int, o *Organization, p plan) {
 	if one && two {
 		l.fault(password.key, password.place, fmt.Sprintf("is given beside %s (%s)", sum.key, sum.place), "exactly one of the two, such as "+sum.key+" alone")
 	}
+	l.checkAuth(i)
+	l.checkHours(i, o, p.hours)
 }
 
 func settingErrors(err error) []*schedule.SettingError {
@@ -155,7 +157,7 @@ func (l *loader) explain() {
 			label = listName + "." + o.Name + "."
 		}
 		for i := range keys {
-			if keys[i].Scope == ScopeOrganization && keys[i].unserved == "" {
+			if keys[i].Scope == ScopeOrganization {
 				add(&keys[i], label, slot{n, keys[i].Name})
 			}
 		}

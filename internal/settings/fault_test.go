@@ -62,6 +62,7 @@ func TestVariables(t *testing.T) {
 		{"IMAGEPURGE_WINDOW=169h", `"169h" is longer than 7 days`, window},
 		{"IMAGEPURGE_TIMEZONE=Mars", `"Mars" is not a known time zone`, "an IANA name such as Europe/Berlin"},
 		{"IMAGEPURGE_SCHEDULE=0 25 * * *", `"0 25 * * *" hour 25: end of range (25) above maximum (23); it may be 0-23`, `five fields: minute, hour, day of month, month, day of week, such as "0 1 * * *", or @hourly, @daily, @weekly, @monthly, @yearly`},
+		{"IMAGEPURGE_SCHEDULE=0 0 30 2 *", `"0 0 30 2 *" never fires: no month that it names has such a day`, `five fields: minute, hour, day of month, month, day of week, such as "0 1 * * *", or @hourly, @daily, @weekly, @monthly, @yearly`},
 		{"CAPILLARY_SOURCE=IN STORE", `"IN STORE" holds a space`, "a source's name, such as INSTORE"},
 		{"CAPILLARY_BASE_URL=http://127.0.0.1:8090", "", ""},
 		{"CAPILLARY_BASE_URL=http://localhost/", "", ""},
@@ -80,8 +81,9 @@ func TestVariables(t *testing.T) {
 		{"IMAGEPURGE_MIGRATE_URL=hunter2", "does not begin with postgres://", postgres},
 		{"CAPILLARY_USERNAME=hunter2:x", "holds a colon or a control character, which Basic authentication can't carry", "the till's user name, such as till01"},
 		{"CAPILLARY_PASSWORD_MD5=hunter2", "is not 32 hex digits", "the password's MD5 as 32 hex digits, such as 0123456789abcdef0123456789abcdef"},
-		{"CAPILLARY_OAUTH_KEY=hunter2", noOAuth, basicForm},
-		{"CAPILLARY_OAUTH_SECRET_FILE=/run/pw", noOAuth, basicForm},
+		{"CAPILLARY_OAUTH_KEY=hunter2", "", ""},
+		{"CAPILLARY_OAUTH_SECRET_FILE=/run/pw", "", ""},
+		{"CAPILLARY_OAUTH_KEY=hunter2\n", "holds a control character, which the token call can't carry", "the client key for OAuth, such as CAPILLARY_OAUTH_KEY_FILE=/run/secrets/oauth-key"},
 		{"CAPILLARY_PASSWORD_FILE=/run/none", "can't read /run/none: file does not exist", "the path of a file that holds the value, such as /run/secrets/password"},
 		{"DATABASE_URL_FILE=/run/empty", "/run/empty is empty", "the path of a file that holds the value, such as /run/secrets/database-url"},
 		{"IMAGEPURGE_CONFIG=none.yaml", "can't read none.yaml: file does not exist", "the path of a YAML file, such as /etc/imagepurge.yaml"},
@@ -140,7 +142,7 @@ func TestGivenTwice(t *testing.T) {
 }
 
 func TestAllFaultsAtOnce(t *testing.T) {
-	_, err := from("reqest_timeout: 1s\nmode: fast\norganizations: []\n", "IMAGEPURGE_LEASE=x", "IMAGEPURGE_WINDOW=1", "CAPILLARY_OAUTH_KEY=k")
+	_, err := from("reqest_timeout: 1s\nmode: fast\norganizations: []\n", "IMAGEPURGE_LEASE=x", "IMAGEPURGE_WINDOW=1", "CAPILLARY_OAUTH_KEY=k\n")
 	if n := len(faultsOf(t, err)); n != 6 || !strings.HasPrefix(err.Error(), "6 faults in the settings:\n  reqest_timeout (f.yaml:1): ") {
 		t.Errorf("%d faults: %v", n, err)
 	}

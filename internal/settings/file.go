@@ -203,8 +203,6 @@ func namesAt(refuse func(string) (string, bool), top bool) []string {
 // or of the environment.
 func (k *Key) formAs(spelling string) string {
 	switch lower := strings.ToLower(spelling); {
-	case k.unserved != "":
-		return k.Form
 	case k.Secret && strings.HasSuffix(lower, suffixFile):
 		return "the path of a file that holds the value, such as /run/secrets/" + strings.ReplaceAll(k.Name, "_", "-")
 	case k.Secret && strings.HasSuffix(lower, suffixEnv):

@@ -52,7 +52,6 @@ func TestFileFaults(t *testing.T) {
 		"no variable":           {"password_env: hunter2!\n", nil, []string{"password_env (f.yaml:1): does not name a variable; give the name of an environment variable with the value, such as BRAND_A_PASSWORD"}},
 		"_env of the process":   {"database_url_env: X\n", nil, []string{"database_url_env (f.yaml:1): is not a key; the nearest name is database_url"}},
 		"a secret's file":       {"password_file: /run/empty\n", nil, []string{"password_file (f.yaml:1): /run/empty is empty; give the path of a file that holds the value, such as /run/secrets/password"}},
-		"OAuth":                 {"oauth_key: hunter2\n", nil, []string{"oauth_key (f.yaml:1): OAuth is not served by this version; give " + basicForm}},
 		"an overridden mistake": {"mode: fast\n", []string{"IMAGEPURGE_MODE=economy"}, []string{`mode (f.yaml:1): "fast" is not known; give economy, verified or paranoid, such as verified`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,8 +27,6 @@ type Key struct {
 	Absent   string // what holds where there is neither a value nor a default
 	Secret   bool   // never shown; may be given by a file
 
-	// unserved says that no value is taken, and why.
-	unserved string
 	// set takes a value in, or says what is wrong with it. What it says repeats
 	// no secret.
 	set func(d draft, value string) (problem string)
@@ -42,7 +40,7 @@ type draft struct {
 	plan *plan
 }
 
-type plan struct{ schedule, window, zone string }
+type plan struct{ schedule, window, zone, hours string }
 
 // Bounds that are not another package's.
 const (
@@ -56,8 +54,6 @@ const (
 
 const (
 	postgresForm = "a Postgres URL, such as postgres://imagepurge@db.example:5432/imagepurge"
-	noOAuth      = "OAuth is not served by this version"
-	basicForm    = "CAPILLARY_USERNAME with CAPILLARY_PASSWORD or CAPILLARY_PASSWORD_MD5 instead (in an entry of organizations: username with password or password_md5), such as CAPILLARY_USERNAME=till01 CAPILLARY_PASSWORD_FILE=/run/secrets/till01"
 	nameForm     = "up to 63 lower case letters, digits, dots, dashes and underscores, a letter or digit first, such as brand-a"
 )
 
@@ -110,11 +106,17 @@ var keys = []Key{
 	{Variable: "CAPILLARY_PASSWORD", Name: "password", Scope: ScopeOrganization, Secret: true, Form: "the till's password, such as CAPILLARY_PASSWORD_FILE=/run/secrets/till01 (in the settings file, password_file: /run/secrets/till01)",
 		set: secret(func(d draft) *string { return &d.org.Password })},
 	{Variable: "CAPILLARY_PASSWORD_MD5", Name: "password_md5", Scope: ScopeOrganization, Secret: true, Form: "the password's MD5 as 32 hex digits, such as 0123456789abcdef0123456789abcdef", set: setMD5},
-	{Variable: "CAPILLARY_OAUTH_KEY", Name: "oauth_key", Scope: ScopeOrganization, Secret: true, Form: basicForm, unserved: noOAuth},
-	{Variable: "CAPILLARY_OAUTH_SECRET", Name: "oauth_secret", Scope: ScopeOrganization, Secret: true, Form: basicForm, unserved: noOAuth},
+	{Variable: "CAPILLARY_OAUTH_KEY", Name: "oauth_key", Scope: ScopeOrganization, Secret: true, Form: "the client key for OAuth, such as CAPILLARY_OAUTH_KEY_FILE=/run/secrets/oauth-key", set: header("the token call can't carry", func(d draft) *string { return &d.org.OAuthKey })},
+	{Variable: "CAPILLARY_OAUTH_SECRET", Name: "oauth_secret", Scope: ScopeOrganization, Secret: true, Form: "the client secret for OAuth, such as CAPILLARY_OAUTH_SECRET_FILE=/run/secrets/oauth-secret", set: header("the token call can't carry", func(d draft) *string { return &d.org.OAuthSecret })},
+	{Name: "attribution_type", Scope: ScopeOrganization, Form: "what attribution_code names, with OAuth, such as TILL", Absent: "none", set: header("a header can't carry", func(d draft) *string { return &d.org.AttributionType })},
+	{Name: "attribution_code", Scope: ScopeOrganization, Form: "on whose behalf calls with OAuth run, such as till01", Absent: "none", set: header("a header can't carry", func(d draft) *string { return &d.org.AttributionCode })},
+	{Name: "shares_key_with", Scope: ScopeOrganization, Form: "the name of another organisation with the same API key, such as brand-a", Absent: "none",
+		set: text(func(d draft) *string { return &d.org.SharesKeyWith })},
 	{Variable: "CAPILLARY_RATE_PER_MINUTE", Name: "rate_per_minute", Scope: ScopeOrganization, Form: "a whole number from 1 to 1000000, such as 100", Default: "100",
 		set: number(func(d draft) *int { return &d.org.RatePerMinute }, 1, maxRate)},
 	{Name: "rate_share", Scope: ScopeOrganization, Form: "a percentage from 1% to 100%, such as 80%", Default: "100%", set: setShare},
+	{Name: "rate_by_hour", Scope: ScopeOrganization, Form: hoursForm, Absent: "rate_per_minute at all hours",
+		set: text(func(d draft) *string { return &d.plan.hours })},
 	{Variable: "CAPILLARY_SOURCE", Name: "source", Scope: ScopeOrganization, Form: "a source's name, such as INSTORE", Default: "INSTORE", set: setSource},
 	{Variable: "CAPILLARY_ACCOUNT_ID", Name: "account_id", Scope: ScopeOrganization, Form: "an account's id, such as 12345", Absent: "none",
 		set: text(func(d draft) *string { return &d.org.AccountID })},

@@ -160,6 +160,7 @@ func (l *loader) organizations(named map[string]bool) {
 			l.s.places[o.Name] = l.doc.place(m.line)
 		}
 	}
+	l.checkKeys(entries)
 }
 
 // refuseVariables names every variable that speaks for one organization.
@@ -217,10 +218,6 @@ func (l *loader) apply(d draft, k *Key, at slot, m mapping, variables bool) {
 
 // take sets a key to one value.
 func (l *loader) take(d draft, k *Key, at slot, o origin) {
-	if k.unserved != "" {
-		l.refuse(at, o, k.unserved, k.Form)
-		return
-	}
 	value, problem := o.value, ""
 	switch {
 	case o.how == suffixFile:
@@ -229,6 +226,9 @@ func (l *loader) take(d draft, k *Key, at slot, o origin) {
 		value, problem = l.secretVariable(strings.TrimSpace(o.value))
 	case !k.Secret:
 		value = strings.TrimSpace(value)
+	}
+	if o.how == suffixFile && d.org != nil {
+		d.org.files = append(d.org.files, secretFile{k, o.key, strings.TrimSpace(o.value)})
 	}
 	form := k.formAs(o.key)
 	if problem == "" {

@@ -47,6 +47,15 @@ func (s Settings) NeedAPI() error {
 		if o.BaseURL == "" {
 			missing("base_url", "base_url")
 		}
+		if o.Auth() == OAuth {
+			if o.OAuthKey == "" {
+				missing("oauth_key", "oauth_key")
+			}
+			if o.OAuthSecret == "" {
+				missing("oauth_secret", "oauth_secret")
+			}
+			continue
+		}
 		if o.Username == "" {
 			missing("username", "username")
 		}

@@ -11,7 +11,7 @@ import (
 
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	const md5 = "5ec5ec5ec5ec5ec5ec5ec5ec5ec5ec5e"
-	s := mustLoad(t, "organizations:\n- name: a\n  username: sec-user\n  password: sec-pass\n- name: b\n  username: sec-user\n  password_md5: "+md5+"\n",
+	s := mustLoad(t, "organizations:\n- name: a\n  username: sec-user\n  password: sec-pass\n- name: b\n  username: sec-user\n  shares_key_with: a\n  password_md5: "+md5+"\n",
 		"DATABASE_URL=postgres://u:sec-db@h/d", "IMAGEPURGE_MIGRATE_URL=postgres://u:sec-db@h/d")
 	var b bytes.Buffer
 	type holder struct {

@@ -57,17 +57,28 @@ type Organization struct {
 	PasswordMD5 string // secret
 	OAuthKey    string // secret
 	OAuthSecret string // secret
+	// AttributionType and AttributionCode name the till on whose behalf calls with
+	// OAuth run; both or neither.
+	AttributionType string
+	AttributionCode string
+	// SharesKeyWith is another organization that is known to have the same API key.
+	SharesKeyWith string
 	// RatePerMinute is the limit of the API key; RateShare the part of it that is
 	// ours, in (0, 1].
 	RatePerMinute int
 	RateShare     float64
-	Source        string
-	AccountID     string
-	Mode          jobs.Mode
-	Scope         jobs.Scope
-	Schedule      schedule.Plan
+	// RateByHour is the limit in each hour of the day in the schedule's zone, where
+	// it differs; 0: RatePerMinute.
+	RateByHour [24]int
+	Source     string
+	AccountID  string
+	Mode       jobs.Mode
+	Scope      jobs.Scope
+	Schedule   schedule.Plan
 	// ModeGiven, ScopeGiven, SourceGiven: the value was given, not the default.
 	ModeGiven, ScopeGiven, SourceGiven bool
+
+	files []secretFile // see Reread
 }
 
 // PerMinute is how many calls a minute are ours, at least 1.

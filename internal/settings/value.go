@@ -177,6 +177,18 @@ func setUsername(d draft, value string) string {
 	return ""
 }
 
+// header is for what goes out in a line of its own: a control character in it
+// would end the line. What it says repeats nothing, for it may be a secret.
+func header(cant string, field func(draft) *string) setter {
+	return func(d draft, value string) string {
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return "holds a control character, which " + cant
+		}
+		*field(d) = strings.TrimSpace(value)
+		return ""
+	}
+}
+
 func setMD5(d draft, value string) string {
 	value = strings.TrimSpace(value)
 	if raw, err := hex.DecodeString(value); err != nil || len(raw) != 16 {
