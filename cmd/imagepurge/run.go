@@ -255,6 +255,13 @@ func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, erro
 	if err := patiently(ctx, func() (err error) { org, err = c.d.RecordOrganization(ctx, o.Name, effective(o)); return err }); err != nil {
 		return nil, err
 	}
+	key, err := keyBudget(c.s, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := patiently(ctx, func() error { return c.d.ShareBudget(ctx, org, key) }); err != nil {
+		return nil, keyShared(o, err)
+	}
 	api, err := c.a.client(c.s, o)
 	if err != nil {
 		return nil, err
@@ -276,7 +283,7 @@ func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, erro
 				MaxAttempts: c.s.MaxAttempts, BackoffBase: c.s.BackoffBase, BackoffMax: c.s.BackoffMax, Batching: c.s.Batching,
 				Random: mathrand.Float64,
 			},
-			Budget: budget.Config{PerMinute: o.PerMinute(), Concurrency: c.s.Concurrency, ViewMaxAge: c.s.ViewMaxAge},
+			Budget: budget.Config{PerMinute: o.PerMinute(), Concurrency: c.s.Concurrency, ViewMaxAge: c.s.ViewMaxAge, Random: mathrand.Float64},
 			Once:   c.flags.once, Limit: c.flags.limit,
 		},
 		Terms: purge.Terms{Organization: org, Lease: c.s.Lease, RequestTimeout: c.s.RequestTimeout, Host: host},

@@ -82,7 +82,18 @@ type Organization struct {
 }
 
 // PerMinute is how many calls a minute are ours, at least 1.
-func (o Organization) PerMinute() int {
+func (o Organization) PerMinute() int { return o.share(o.RatePerMinute) }
+
+// PerMinuteAt is the same in an hour of the day, from 0 to 23, in the schedule's
+// zone.
+func (o Organization) PerMinuteAt(hour int) int {
+	if rate := o.RateByHour[hour]; rate > 0 {
+		return o.share(rate)
+	}
+	return o.PerMinute()
+}
+
+func (o Organization) share(rate int) int {
 	const inexact = 1e-6 // 29% of 100 is 29, though 0.29 is no sum of binary fractions
-	return max(1, int(float64(o.RatePerMinute)*o.RateShare+inexact))
+	return max(1, int(float64(rate)*o.RateShare+inexact))
 }
