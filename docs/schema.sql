@@ -597,6 +597,24 @@ CREATE TABLE task_images (
     CONSTRAINT task_images_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'intended'::text, 'unknown'::text, 'deleted'::text, 'absent'::text, 'bystander'::text])))
 );
 
+CREATE TABLE workers (
+    name text NOT NULL,
+    organization_id bigint NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    in_flight integer DEFAULT 0 NOT NULL,
+    in_hand integer DEFAULT 0 NOT NULL,
+    calls bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT workers_calls_check CHECK ((calls >= 0)),
+    CONSTRAINT workers_in_flight_check CHECK ((in_flight >= 0)),
+    CONSTRAINT workers_in_hand_check CHECK ((in_hand >= 0))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500');
+
 ALTER TABLE ONLY audit_entries
     ADD CONSTRAINT audit_entries_pkey PRIMARY KEY (id);
 
@@ -645,6 +663,9 @@ ALTER TABLE ONLY server_identity
 ALTER TABLE ONLY task_images
     ADD CONSTRAINT task_images_pkey PRIMARY KEY (task_id, image_key);
 
+ALTER TABLE ONLY workers
+    ADD CONSTRAINT workers_pkey PRIMARY KEY (name);
+
 CREATE INDEX audit_entries_of_batch ON audit_entries USING btree (batch_id, id) WHERE (batch_id IS NOT NULL);
 
 CREATE INDEX audit_entries_of_task ON audit_entries USING btree (task_id, id) WHERE (task_id IS NOT NULL);
@@ -678,6 +699,8 @@ CREATE INDEX tasks_ready ON image_deletion_tasks USING btree (batch_id, sort_at,
 CREATE INDEX tasks_to_decide ON image_deletion_tasks USING btree (batch_id, id) WHERE (state = ANY (ARRAY['failed'::text, 'review'::text]));
 
 CREATE INDEX tasks_waiting ON image_deletion_tasks USING btree (batch_id, due_at, id) WHERE ((state = 'pending'::text) AND (waiting_for IS NOT NULL));
+
+CREATE INDEX workers_live ON workers USING btree (organization_id) WHERE (ended_at IS NULL);
 
 CREATE TRIGGER complete_organization BEFORE INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION complete_organization();
 
@@ -739,3 +762,6 @@ ALTER TABLE ONLY pauses
 
 ALTER TABLE ONLY task_images
     ADD CONSTRAINT task_images_task_id_fkey FOREIGN KEY (task_id) REFERENCES image_deletion_tasks(id);
+
+ALTER TABLE ONLY workers
+    ADD CONSTRAINT workers_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);

@@ -152,7 +152,8 @@ func TestPlansHoldWithWhateverStatistics(t *testing.T) {
 		{"callsOfTask", []string{"77"}, "image_calls_pkey"},
 		{"auditOfTask", []string{"77"}, "audit_entries_of_task"},
 		{"nextPendingCustomer", []string{"1"}, "tasks_ready"},
-		{"workersSeen", nil, "tasks_leased"},
+		{"workersSeen", []string{"40"}, ""},
+		{"heartbeat", []string{"'w'", "1", "'h'", "1", "'v'", "0", "0", "0", "false"}, ""},
 		{"moments", nil, "tasks_leased"},
 		{"lastMinute", nil, "image_deletion_tasks_pkey audit_entries_pkey"},
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/worker"
 	"github.com/imagepurge/imagepurge/repository"
 )
 
@@ -78,6 +79,7 @@ func TestStatus(t *testing.T) {
 	}
 	d.customers(1, 2, 3, 4)
 	rs := d.claim()
+	d.beat(worker.Beat{Worker: "w1", InHand: 4})
 	f := finish(rs[0], jobs.StillPresent)
 	f.Counters.APICalls = 6
 	d.applied(f)
@@ -88,7 +90,7 @@ func TestStatus(t *testing.T) {
 	}
 	defer tx.Rollback(context.WithoutCancel(d.ctx))
 	st, err = d.Status(d.ctx)
-	if err != nil || len(st.Batches) != 1 || st.Batches[0].Open != 3 || len(st.Workers) != 1 || st.Workers[0] != (repository.WorkerSeen{Name: "w1", Tasks: 2}) ||
+	if err != nil || len(st.Batches) != 1 || st.Batches[0].Open != 3 || len(st.Workers) != 1 || st.Workers[0].Name != "w1" || st.Workers[0].InHand != 4 ||
 		st.InReview != 1 || st.TasksLastMinute != 1 || st.CallsLastMinute != 6 || st.LastFinished == nil || st.ExpiredLeases != 1 || st.Now.IsZero() {
 		t.Errorf("%+v, %v", st, err)
 	}

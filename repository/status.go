@@ -6,12 +6,6 @@ import (
 	"time"
 )
 
-// WorkerSeen is a worker that holds leases.
-type WorkerSeen struct {
-	Name  string `json:"name"`
-	Tasks int64  `json:"tasks"`
-}
-
 // PauseSeen is a pause in force.
 type PauseSeen struct {
 	Organization *string   `json:"organization"` // null: everything
@@ -40,10 +34,6 @@ type Status struct {
 }
 
 const (
-	workersSeen = `
-SELECT lease_owner, count(*) FROM image_deletion_tasks WHERE state = 'running' AND lease_until >= clock_timestamp()
-GROUP BY 1 ORDER BY 1`
-
 	pausesInForce = `
 SELECT o.name, p.paused_at, p.paused_by, p.reason FROM pauses p LEFT JOIN organizations o ON o.id = p.organization_id
 WHERE p.resumed_at IS NULL ORDER BY p.id`
@@ -77,7 +67,7 @@ func (s *Store) Status(ctx context.Context) (st Status, err error) {
 	if st.Organizations, err = s.Organizations(ctx, ""); err != nil {
 		return st, err
 	}
-	if st.Workers, err = collect[WorkerSeen](ctx, s, workersSeen); err != nil {
+	if st.Workers, err = s.Workers(ctx); err != nil {
 		return st, err
 	}
 	if st.Pauses, err = collect[PauseSeen](ctx, s, pausesInForce); err != nil {

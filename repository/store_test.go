@@ -17,12 +17,13 @@ func TestCheckSchema(t *testing.T) {
 		t.Errorf("the present schema: %v", err)
 	}
 	latest := migrations.Latest()
+	before := get[int64](d, "SELECT max(version_id) FROM goose_db_version WHERE version_id < $1", latest)
 	for _, c := range []struct {
 		sql  string
 		want string
 	}{
 		{"DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)",
-			fmt.Sprintf("the schema is at version %d, this program needs %d; run: imagepurge migrate", latest-1, latest)},
+			fmt.Sprintf("the schema is at version %d, this program needs %d; run: imagepurge migrate", before, latest)},
 		{fmt.Sprintf("INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true), (%d, true)", latest, latest+2),
 			fmt.Sprintf("the schema is at version %d, newer than this program's %d; install the imagepurge that made it, or a later one", latest+2, latest)},
 		{"DELETE FROM goose_db_version", "no schema; run: imagepurge migrate"},

@@ -287,6 +287,7 @@ func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, erro
 			Once:   c.flags.once, Limit: c.flags.limit,
 		},
 		Terms: purge.Terms{Organization: org, Lease: c.s.Lease, RequestTimeout: c.s.RequestTimeout, Host: host},
+		PID:   os.Getpid(), Version: version(),
 		Store: c.d.Store, API: api, Now: time.Now, Log: c.log.With("organization", name),
 		Watch: func(st worker.Stats) { c.screen.watch(name, st) },
 	}}, nil

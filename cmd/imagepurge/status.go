@@ -59,7 +59,7 @@ func (a *app) statusCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, a missed window, or no progress")
+	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, a missed window, no progress, or no worker in an open window")
 	return c
 }
 
@@ -95,7 +95,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		if look.Waiting {
 			run.NextDue = &look.NextDue
 		}
-		run.LimitedBy = limitedBy(look, window.Open, st, o.PerMinute())
+		run.LimitedBy = limitedBy(look, window.Open, live(st.Workers, o.Name), st.CallsLastMinute, o.PerMinute())
 		if p, err := a.estimate(ctx, d, o, 0, false); err == nil && !p.until.IsZero() && (look.Ready || look.Waiting) {
 			run.Until = &p.until
 		}
@@ -106,6 +106,9 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		if window.Open && look.Ready && !look.Paused && st.Now.Sub(window.OpenedAt) > noProgressAfter &&
 			(st.LastFinished == nil || st.Now.Sub(*st.LastFinished) > noProgressAfter) {
 			st.Trouble = append(st.Trouble, fmt.Sprintf("no progress: the window of %s is open since %s, work waits, and no task has ended for %s", o.Name, term.Time(window.OpenedAt, nil), noProgressAfter))
+		}
+		if window.Open && look.Ready && !look.Paused && st.Now.Sub(window.OpenedAt) > graceOfWindow && live(st.Workers, o.Name) == 0 {
+			st.Trouble = append(st.Trouble, fmt.Sprintf("no worker: the window of %s is open since %s and work waits; to start one: imagepurge run", o.Name, term.Time(window.OpenedAt, nil)))
 		}
 		missed, ok := lastWindow(o.Schedule, st.Now)
 		if ok && !look.Paused && look.Breaker == "" && (st.LastFinished == nil || st.LastFinished.Before(missed.OpensAt)) {
@@ -140,7 +143,7 @@ func lastWindow(p schedule.Plan, now time.Time) (last schedule.Window, ok bool) 
 }
 
 // limitedBy names what holds up the work most.
-func limitedBy(o purge.Outlook, open bool, st shownStatus, perMinute int) string {
+func limitedBy(o purge.Outlook, open bool, workers int, calls int64, perMinute int) string {
 	switch {
 	case o.Breaker != "":
 		return "breaker"
@@ -150,9 +153,9 @@ func limitedBy(o purge.Outlook, open bool, st shownStatus, perMinute int) string
 		return "nothing to do"
 	case !o.NoClaimsUntil.IsZero():
 		return "the database server changed: settles until " + term.Time(o.NoClaimsUntil, nil)
-	case len(st.Workers) > 0 && st.CallsLastMinute >= int64(perMinute)*9/10:
+	case workers > 0 && calls >= int64(perMinute)*9/10:
 		return "rate"
-	case len(st.Workers) > 0:
+	case workers > 0:
 		return "concurrency or latency"
 	case !open:
 		return "window"
@@ -186,8 +189,11 @@ func (a *app) showStatus(w io.Writer, st shownStatus) error {
 		}
 		fmt.Fprintf(w, "paused: %s, since %s, by %s: %s\n", what, term.Time(p.PausedAt, nil), p.PausedBy, term.Visible(p.Reason))
 	}
-	for _, x := range st.Workers {
-		fmt.Fprintf(w, "worker %s: %s customers in hand\n", x.Name, term.Number(x.Tasks))
+	if err := showWorkers(w, st.Workers, st.Now); err != nil {
+		return err
+	}
+	if note := versionsNote(st.Workers); note != "" {
+		fmt.Fprintln(w, note)
 	}
 	for _, t := range st.Trouble {
 		fmt.Fprintf(w, "attention: %s\n", t)

@@ -94,3 +94,9 @@ func (b bounded) PinOrganization(ctx context.Context, organization, number int64
 	defer cancel()
 	return b.Store.PinOrganization(ctx, organization, number)
 }
+
+func (b bounded) Beat(ctx context.Context, beat Beat) (Fleet, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	return b.Store.Beat(ctx, beat)
+}

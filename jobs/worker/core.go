@@ -219,6 +219,7 @@ type Core struct {
 	faulty   map[jobs.TaskID]bool
 	outlook  purge.Outlook
 	surveyed time.Time
+	fleet    Fleet
 
 	stopping bool
 	ended    bool
@@ -236,6 +237,7 @@ type Stats struct {
 	PausedUntil              time.Time
 	Latency                  time.Duration
 	Outlook                  purge.Outlook
+	Fleet                    Fleet
 	ClaimError, DatabaseFail error
 	// Batches are those that tasks were claimed of.
 	Batches map[int64]bool
@@ -256,7 +258,7 @@ func (c *Core) Stats() Stats {
 	s.Finished, s.Batches = maps.Clone(s.Finished), maps.Clone(s.Batches)
 	s.InHand, s.InFlight = len(c.tasks), c.budget.InFlight()
 	s.PacePerMinute, s.PausedUntil = c.budget.PerMinute(), c.budget.PausedUntil()
-	s.Latency, s.Outlook = c.latency, c.outlook
+	s.Latency, s.Outlook, s.Fleet = c.latency, c.outlook, c.fleet
 	return s
 }
 
@@ -293,6 +295,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		out = c.pinned(now, ev)
 	case SlotsReserved:
 		out = c.reserved(now, ev)
+	case Beaten:
+		c.beaten(ev)
 	case StopAsked:
 		c.stopping = true
 		out = c.stopAll(now, "")

@@ -36,6 +36,8 @@ type Store interface {
 	ReserveSlots(ctx context.Context, organization int64, a budget.Ask) (budget.Block, error)
 	NoteOverLimit(ctx context.Context, organization int64, age, asked time.Duration) (budget.Learnt, error)
 	StepPace(ctx context.Context, organization int64) (budget.Learnt, error)
+	// Beat says that this worker is there, and returns who else is.
+	Beat(context.Context, Beat) (Fleet, error)
 }
 
 // ErrRefusedByDatabase says that a constraint forbids a write: a programming
@@ -57,6 +59,9 @@ type Options struct {
 	API    API
 	Now    func() time.Time // with a monotonic reading
 	Log    *slog.Logger
+	// PID and Version are shown to whoever asks which workers there are.
+	PID     int
+	Version string
 	// Watch is called with the worker's numbers about once a second, and once at
 	// the end, from one goroutine. It must not block.
 	Watch func(Stats)
@@ -81,6 +86,7 @@ type Worker struct {
 	core   *Core
 	events chan Event
 	writes chan purge.Write
+	pulse  chan Stats
 	group  sync.WaitGroup
 
 	maintained time.Time
@@ -95,7 +101,7 @@ func New(o Options) *Worker {
 	o.Store = bind(o.Store, o.Terms.Lease)
 	return &Worker{
 		o: o, core: NewCore(o.Config),
-		events: make(chan Event, 2*maxInHand), writes: make(chan purge.Write, 2*maxInHand),
+		events: make(chan Event, 2*maxInHand), writes: make(chan purge.Write, 2*maxInHand), pulse: make(chan Stats, 1),
 	}
 }
 
@@ -109,10 +115,14 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 	for range writers {
 		w.group.Go(func() { w.write(ctx) })
 	}
+	w.group.Go(func() { w.beat(ctx) })
+	w.toBeat()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
+	pulse := time.NewTicker(beatEvery)
+	defer pulse.Stop()
 
 	var (
 		ev      Event = Started{}
@@ -126,6 +136,9 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 			case Ended:
 				stats := w.core.Stats()
 				w.o.Watch(stats)
+				cancel()
+				w.group.Wait()
+				w.leave(ctx, stats)
 				return e.Why, stats, nil
 			default:
 				w.do(ctx, e)
@@ -142,6 +155,9 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 			return Stopped, w.core.Stats(), fmt.Errorf("stopped with %d customers not given back: the database did not answer; their leases run out, and they settle", w.core.Stats().InHand)
 		case ev = <-w.events:
 		case <-wake.C:
+			ev = Tick{}
+		case <-pulse.C:
+			w.toBeat()
 			ev = Tick{}
 		case <-watch.C:
 			w.watch()

@@ -54,6 +54,7 @@ func (st state) clone() state {
 	st.tasks = slices.Clone(st.tasks)
 	st.batches = slices.Clone(st.batches)
 	st.customers = slices.Clone(st.customers)
+	st.workers = slices.Clone(st.workers)
 	return st
 }
 

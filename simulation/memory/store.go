@@ -48,6 +48,7 @@ type state struct {
 	seen       int
 	claimsFrom time.Time
 	epochFloor int64 // epochs up to here hold nothing any more
+	workers    []workerRow
 }
 
 // Task is a row of image_deletion_tasks with its images and calls.
