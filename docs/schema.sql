@@ -217,6 +217,22 @@ CREATE FUNCTION imagepurge_command() RETURNS text
     SELECT coalesce(current_setting('imagepurge.command', true), '')
 $$;
 
+CREATE FUNCTION notify_workers() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    first bigint;
+    last  bigint;
+BEGIN
+    IF imagepurge_command() <> 'enqueue' THEN
+        SELECT min(organization_id), max(organization_id) INTO first, last FROM arrived;
+        IF first IS NOT NULL THEN
+            PERFORM pg_notify('imagepurge_work', CASE WHEN first = last THEN first ELSE 0 END::text);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION refuse_audit_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -725,6 +741,8 @@ CREATE TRIGGER guard_task_truncate BEFORE TRUNCATE ON image_deletion_tasks FOR E
 CREATE TRIGGER guard_task_update BEFORE UPDATE ON image_deletion_tasks FOR EACH ROW EXECUTE FUNCTION guard_task_update();
 
 CREATE TRIGGER keep_answer BEFORE UPDATE ON image_calls FOR EACH ROW EXECUTE FUNCTION guard_answer();
+
+CREATE TRIGGER notify_workers AFTER INSERT ON image_deletion_tasks REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION notify_workers();
 
 CREATE TRIGGER only_grows BEFORE DELETE OR UPDATE ON audit_entries FOR EACH ROW EXECUTE FUNCTION refuse_audit_change();
 

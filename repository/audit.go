@@ -36,5 +36,8 @@ func (e entry) write(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	_, err = tx.Exec(ctx, auditEntry, e.person.Name, e.person.Host, e.action, e.organization, e.batch, e.task, e.reason, string(details))
+	if err == nil && wakes(e.action) {
+		_, err = tx.Exec(ctx, notifyWorkers, Channel, e.organization)
+	}
 	return err
 }

@@ -183,6 +183,7 @@ type crew struct {
 	screen *screen
 	log    *slog.Logger
 	flags  runFlags
+	bells  bells
 }
 
 // result is what the worker of one organisation came to.
@@ -217,7 +218,9 @@ func (c *crew) run(stop *stopping) ([]result, error) {
 			}
 		})
 	}
+	listened := c.listen(stop.ctx)
 	group.Wait()
+	listened()
 	if len(results) == 0 {
 		return nil, usagef("there is no organisation %q in the settings", c.flags.organization)
 	}
@@ -287,7 +290,7 @@ func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, erro
 			Once:   c.flags.once, Limit: c.flags.limit,
 		},
 		Terms: purge.Terms{Organization: org, Lease: c.s.Lease, RequestTimeout: c.s.RequestTimeout, Host: host},
-		PID:   os.Getpid(), Version: version(),
+		PID:   os.Getpid(), Version: version(), Bell: c.bells.add(org),
 		Store: c.d.Store, API: api, Now: time.Now, Log: c.log.With("organization", name),
 		Watch: func(st worker.Stats) { c.screen.watch(name, st) },
 	}}, nil

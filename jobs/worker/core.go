@@ -221,6 +221,9 @@ type Core struct {
 	surveyed time.Time
 	fleet    Fleet
 
+	listening bool      // work that comes is told: idle polls may be rare
+	wakeAt    time.Time // a claim is due because work was told of; zero: none
+
 	stopping bool
 	ended    bool
 	stats    Stats
@@ -295,6 +298,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		out = c.pinned(now, ev)
 	case SlotsReserved:
 		out = c.reserved(now, ev)
+	case Woken:
+		c.woken(now, ev)
 	case Beaten:
 		c.beaten(ev)
 	case StopAsked:
@@ -679,7 +684,7 @@ func (c *Core) claims(now time.Time) []Effect {
 	// just refused to itself isn't tried again.
 	claim.ProbeNow = c.cfg.Once && !c.probed && c.outlook.Breaker != ""
 	claim.Probe = !c.cfg.Once || claim.ProbeNow
-	c.claiming = true
+	c.claiming, c.wakeAt = true, time.Time{}
 	if c.shut == shutWritten {
 		c.shut = shutAsked
 	}
@@ -735,7 +740,7 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 		}
 	}
 	if len(ev.Records) == 0 {
-		c.nextClaim = now.Add(pollEvery)
+		c.nextClaim = c.orWoken(now.Add(pollEvery))
 		if len(c.tasks) == 0 && !c.surveying && !c.stopping {
 			c.surveying = true
 			out = append(out, Survey{})
@@ -751,10 +756,10 @@ func (c *Core) noteOutlook(now time.Time, o purge.Outlook) {
 	c.outlook, c.surveyed = o, now
 	c.stats.DatabaseFail = nil
 	if o.Ready || o.Leased || !o.Waiting {
-		c.nextClaim = now.Add(pollEvery)
+		c.nextClaim = c.orWoken(now.Add(c.pollAfter(o)))
 		return
 	}
-	c.nextClaim = now.Add(min(max(o.NextDue.Sub(o.Now), pollEvery/4), pollEvery))
+	c.nextClaim = c.orWoken(now.Add(min(max(o.NextDue.Sub(o.Now), pollEvery/4), c.pollAfter(o))))
 }
 
 // over says whether the work has ended.

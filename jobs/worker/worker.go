@@ -62,6 +62,8 @@ type Options struct {
 	// PID and Version are shown to whoever asks which workers there are.
 	PID     int
 	Version string
+	// Bell wakes the worker when work comes; nil: it polls.
+	Bell *Bell
 	// Watch is called with the worker's numbers about once a second, and once at
 	// the end, from one goroutine. It must not block.
 	Watch func(Stats)
@@ -91,6 +93,7 @@ type Worker struct {
 
 	maintained time.Time
 	failing    string // the database's fault as it was logged last
+	told       bool   // of work that comes, as it was logged last
 }
 
 // New returns a worker for one organisation.
@@ -117,6 +120,9 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 	}
 	w.group.Go(func() { w.beat(ctx) })
 	w.toBeat()
+	if w.o.Bell != nil {
+		w.o.Bell.Ring() // to learn whether it is told of work
+	}
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	watch := time.NewTicker(watchEvery)
@@ -156,6 +162,8 @@ func (w *Worker) Run(ctx context.Context, stop <-chan struct{}) (End, Stats, err
 		case ev = <-w.events:
 		case <-wake.C:
 			ev = Tick{}
+		case <-w.o.Bell.rings():
+			ev = w.rung()
 		case <-pulse.C:
 			w.toBeat()
 			ev = Tick{}
