@@ -98,10 +98,13 @@ func (a *app) reach(ctx context.Context, s settings.Settings) (*database, error)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	d.Store = repository.New(d.pool, time.Now)
 	if err := a.await(ctx, d); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
+	if err := d.passPooler(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	d.Store = repository.New(d.pool, time.Now)
 	return d, nil
 }
 
