@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"":                    {},
 	"cmd/imagepurge":      {"capillary/...", "internal/...", "jobs/...", "migrations", "repository"}, // never the simulation
 	"cmd/simulate":        {"internal/term", "simulation"},
+	"bench/utilisation":   {"jobs/..."},
 	"jobs":                {},
 	"jobs/clearance":      {"jobs"},
 	"jobs/budget":         {"jobs"},

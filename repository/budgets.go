@@ -41,12 +41,13 @@ spaced AS (
            -- In seconds from now; a clock in the far past or none at all counts as an hour.
            extract(epoch FROM greatest(p.next_slot, p.now - interval '1 hour') - p.now)::double precision
              + CASE WHEN p.spaced > p.pace_now THEN (1 - p.pace_now / p.spaced) * $6::float8 ELSE 0 END AS next_s,
-           greatest(0, extract(epoch FROM greatest(p.owed_until, p.now) - p.now))::double precision AS owed_s,
+           least($5::float8, greatest(0, extract(epoch FROM greatest(p.owed_until, p.now) - p.now)))::double precision
+             + $11::float8 * (1 + $4::float8) * $6::float8 / CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN greatest(1, p.pace_now - 1) ELSE p.pace_now END AS owed_s,
            least(greatest(0, extract(epoch FROM p.paused_until - p.now))::double precision, $9::float8) AS paused_s
     FROM paced p
 ),
 begun AS (
-    SELECT s.*, greatest(0, CASE WHEN s.next_s > $8::float8 + s.interval_s THEN $8::float8 ELSE s.next_s END) AS start_s FROM spaced s
+    SELECT s.*, greatest(0, CASE WHEN s.next_s > $8::float8 + s.interval_s THEN $7::float8 ELSE s.next_s END) AS start_s FROM spaced s
 ),
 open AS (
     SELECT b.*, CASE WHEN b.start_s > $7::float8 THEN 0
@@ -62,23 +63,25 @@ shared AS (
                 ELSE (floor(($10::float8 - o.start_s - least($3::float8, o.free) * o.interval_s) / o.interval_s) + 1) * CASE WHEN o.slow THEN 2 ELSE 1 END END AS unclaimed
     FROM open o
 ),
+stopped AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $1) = $1) AS stopped
+),
 given AS (
-    SELECT s.*, CASE WHEN s.paused_s > 0 THEN 0 ELSE s.urgent END AS urgents,
-           CASE WHEN s.paused_s > 0 THEN 0 ELSE least(s.wanted, greatest(s.roomy, s.unclaimed)) END AS lists,
-           EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $1) = $1) AS stopped
-    FROM shared s
+    SELECT s.*, t.stopped,
+           CASE WHEN s.paused_s > 0 OR t.stopped THEN 0 ELSE s.urgent + least(s.wanted, greatest(s.roomy, s.unclaimed)) END AS given
+    FROM shared s, stopped t
 ),
 kept AS (
     UPDATE rate_budgets r
-    SET next_slot = g.now + make_interval(secs => g.start_s + (g.urgents + g.lists) * g.interval_s),
-        spaced = g.pace_now, reserved = r.reserved + (g.urgents + g.lists)::bigint,
-        owed_until = CASE WHEN g.lists > 0 THEN g.now + make_interval(secs => g.owed_s + g.lists * g.cost_s) ELSE r.owed_until END
+    SET next_slot = CASE WHEN g.given > 0 THEN g.now + make_interval(secs => g.start_s + g.given * g.interval_s) ELSE r.next_slot END,
+        spaced = CASE WHEN g.given > 0 THEN g.pace_now ELSE r.spaced END, reserved = r.reserved + g.given::bigint,
+        owed_until = CASE WHEN $11::float8 > 0 THEN g.now + make_interval(secs => g.owed_s) ELSE r.owed_until END
     FROM given g
-    WHERE r.id = g.id AND NOT g.stopped AND g.urgents + g.lists > 0
+    WHERE r.id = g.id AND (g.given > 0 OR $11::float8 > 0)
     RETURNING r.id
 )
-SELECT CASE WHEN k.id IS NULL THEN 0 ELSE g.urgents + g.lists END::int, CASE WHEN k.id IS NULL THEN 0 ELSE g.start_s END, g.interval_s,
-       CASE WHEN g.paused_s > 0 THEN g.paused_s WHEN k.id IS NOT NULL THEN 0
+SELECT g.given::int, CASE WHEN g.given = 0 THEN 0 ELSE g.start_s END, g.interval_s,
+       CASE WHEN g.paused_s > 0 THEN g.paused_s WHEN g.given > 0 THEN 0
             WHEN g.wanted > 0 THEN greatest(0, least(g.owed_s - $5::float8 / 2, g.start_s - $10::float8)) ELSE greatest(0, g.start_s - $7::float8) END,
        coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, false)
 FROM given g LEFT JOIN kept k ON k.id = g.id`
@@ -92,7 +95,7 @@ func (s *Store) ReserveSlots(ctx context.Context, organization int64, a budget.A
 	)
 	rules := budget.RulesOfRow()
 	err := s.pool.QueryRow(ctx, slotsFree, organization, float64(a.Slots), float64(a.Urgent), a.Cost, seconds(a.Age),
-		seconds(rules.Window), seconds(rules.Ahead), seconds(rules.Sane), seconds(rules.MaxPause), seconds(rules.Spare)).
+		seconds(rules.Window), seconds(rules.Ahead), seconds(rules.Sane), seconds(rules.MaxPause), seconds(rules.Spare), float64(a.Begun)).
 		Scan(&b.Slots, &first, &interval, &again, &paused, &b.Stopped, &b.Limit, &b.Pace, &b.StepDue)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -197,8 +200,8 @@ const keyOfOrganization = `SELECT r.id, r.host, r.key_digest FROM organizations 
 const othersOfBudget = `SELECT coalesce(min(name), '') FROM organizations WHERE budget_id = $1 AND id <> $2`
 
 const budgetTold = `
-UPDATE rate_budgets SET per_minute = $2, hourly = $3, zone = nullif($4, '')
-WHERE id = $1 AND (per_minute, hourly, zone) IS DISTINCT FROM ($2, $3::integer[], nullif($4, ''))`
+UPDATE rate_budgets SET per_minute = $2::bigint::integer, hourly = $3::bigint[]::integer[], zone = nullif($4, '')
+WHERE id = $1 AND (per_minute, hourly, zone) IS DISTINCT FROM ($2::bigint::integer, $3::bigint[]::integer[], nullif($4, ''))`
 
 // ShareBudget lets the organisation's workers take their slots from the row of its
 // API key, which goes by host and key, whatever our labels, and records the limit:
@@ -291,7 +294,7 @@ func (s *Store) KeyState(ctx context.Context, organization int64) (k KeyState, e
 }
 
 const rateSet = `
-UPDATE rate_budgets r SET set_per_minute = nullif($2, 0), pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
+UPDATE rate_budgets r SET set_per_minute = nullif($2::bigint, 0)::integer, pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
 FROM organizations o WHERE o.name = $1 AND r.id = o.budget_id RETURNING o.id`
 
 // SetRate sets the calls a minute of the organisation's API key for all workers, or

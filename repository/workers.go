@@ -26,6 +26,9 @@ beat AS (
 )
 SELECT b.joined, (SELECT count(*) FROM workers w
     WHERE w.organization_id = $2 AND w.ended_at IS NULL AND w.seen_at > clock_timestamp() - interval '15 seconds' AND w.name <> $1)
+    + CASE WHEN $9 THEN 0 ELSE 1 END,
+    (SELECT count(*) FROM organizations mine JOIN organizations o ON o.budget_id = mine.budget_id JOIN workers w ON w.organization_id = o.id
+     WHERE mine.id = $2 AND w.ended_at IS NULL AND w.seen_at > clock_timestamp() - interval '15 seconds' AND w.name <> $1)
     + CASE WHEN $9 THEN 0 ELSE 1 END
 FROM beat b`
 
@@ -40,7 +43,7 @@ func (s *Store) Beat(ctx context.Context, b worker.Beat) (worker.Fleet, error) {
 		joined bool
 	)
 	err := s.pool.QueryRow(ctx, heartbeat, b.Worker, b.Organization, b.Host, b.PID, b.Version, b.InFlight, b.InHand, b.Calls, b.Ended).
-		Scan(&joined, &fleet.Live)
+		Scan(&joined, &fleet.Live, &fleet.Sharing)
 	if err == nil && joined {
 		_, err = s.pool.Exec(ctx, workersGone)
 	}

@@ -43,9 +43,10 @@ const (
 	// many a second.
 	firstSpread = 60 * time.Millisecond
 	questions   = 16.0
-	// mostSpread and urgentSpread bound it for new listings and for views that age.
+	// mostSpread bounds it for new listings; views that age wait for less, the more
+	// processes there are the longer.
 	mostSpread   = 6 * time.Second
-	urgentSpread = time.Second
+	urgentSpread = 10 * time.Millisecond
 	// stoppedWait is between questions while a person's pause is in force.
 	stoppedWait = time.Second
 	// failedWait is between questions while the store can't be asked.
@@ -102,6 +103,8 @@ type Budget struct {
 
 	slots  []slot // reserved, in order of time
 	fees   int    // slots to be let pass, for calls that were sent late
+	begun  int    // listings granted since the row was told
+	asked  int    // of these, those that the question under way tells of
 	asking bool
 	askAt  time.Time     // not before
 	next   time.Time     // the row's next free slot, as far as is known; zero: unknown
@@ -195,8 +198,11 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 		w := b.wishes[i]
 		b.wishes = slices.Delete(b.wishes, i, i+1)
 		b.calls[w.id] = call{kind: w.Kind, due: b.take(need - 1)}
-		if w.Kind == jobs.SlotDelete {
+		switch w.Kind {
+		case jobs.SlotDelete:
 			b.views[w.id] = max(0, w.Left-1)
+		case jobs.SlotList:
+			b.begun++
 		}
 		granted = append(granted, w.id)
 	}
@@ -244,6 +250,7 @@ func (b *Budget) Ask(now time.Time) (a Ask, ask bool, next time.Time) {
 		return Ask{}, false, at
 	}
 	b.asking = true
+	a.Begun, b.asked = b.begun, b.begun
 	return a, true, time.Time{}
 }
 
@@ -275,13 +282,14 @@ func (b *Budget) wanted() Ask {
 	lists -= min(lists, max(0, have-urgent))
 	urgent -= min(urgent, have)
 	urgent += b.fees
-	return Ask{Slots: urgent + lists, Urgent: urgent, Cost: b.images.mean + 1, Age: b.cfg.ViewMaxAge}
+	return Ask{Slots: urgent + lists, Urgent: urgent, Cost: b.images.mean, Age: b.cfg.ViewMaxAge}
 }
 
 // Reserved takes the row's answer. The question was sent and answered at these
 // times; the row's clock was read between them.
 func (b *Budget) Reserved(sent, answered time.Time, block Block) {
 	b.asking = false
+	b.begun -= b.asked
 	b.stopped = block.Stopped
 	if block.Interval > 0 {
 		b.row = block
@@ -323,7 +331,7 @@ func (b *Budget) refused(now time.Time, again time.Duration) {
 	}
 	most := mostSpread
 	if b.viewExpected() {
-		most = urgentSpread
+		most = min(time.Second, time.Duration(b.others)*urgentSpread)
 	}
 	all := time.Duration(float64(b.others+1) / questions * float64(time.Second))
 	b.spread = min(max(firstSpread, 2*b.spread), all, most)
@@ -439,8 +447,10 @@ func (b *Budget) startable() int {
 
 func (b *Budget) startableBeside(deletes, listings int, interval, age float64) int {
 	fits := func(n int) bool { return (float64(deletes)+b.images.of(listings+n))*interval < 0.7*age }
-	if deletes == 0 && listings == 0 && !fits(1) {
-		return 1
+	least := 0
+	if deletes == 0 && listings == 0 || !b.slow() && !b.deleteWaits() {
+		// Every live view waits for an answer: what slots there are would be lost.
+		least = 1
 	}
 	// Found by halves: what more listings may bring only grows.
 	low, high := 0, min(len(b.wishes), b.cfg.Concurrency)
@@ -451,7 +461,11 @@ func (b *Budget) startableBeside(deletes, listings int, interval, age float64) i
 			high = mid - 1
 		}
 	}
-	return low
+	return max(low, least)
+}
+
+func (b *Budget) deleteWaits() bool {
+	return slices.ContainsFunc(b.wishes, func(w wish) bool { return w.Kind == jobs.SlotDelete })
 }
 
 // Leaves reports that the call of a granted slot is about to be written.

@@ -49,7 +49,8 @@ type Row struct {
 type Ask struct {
 	Slots  int           // at most so many
 	Urgent int           // of these, for others than new listings
-	Cost   float64       // slots that each new listing will bring with it, on average
+	Cost   float64       // deletes that each new listing will bring, on average
+	Begun  int           // new listings that it has begun since it asked last
 	Age    time.Duration // how old a view may get
 }
 
@@ -101,6 +102,13 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 	pace := r.Pace.At(r.Limit)
 	interval := Interval(pace, a.Age)
 	b := Block{Interval: interval, Limit: r.Limit, Pace: pace, StepDue: r.Pace.StepDue(now)}
+	// No view lives for longer than its age: what is owed beyond it is a clock's
+	// that was put back.
+	owed := min(a.Age, later(r.OwedUntil, now).Sub(now))
+	if a.Begun > 0 {
+		owed += time.Duration(float64(a.Begun) * (1 + a.Cost) * float64(interval))
+		r.OwedUntil = now.Add(owed)
+	}
 	if d := r.Pace.PausedUntil.Sub(now); d > 0 {
 		b.Paused = min(d, MaxPause)
 		b.Again = b.Paused
@@ -115,7 +123,6 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 	lists := min(a.Slots-a.Urgent, free-urgent)
 	wait := start.Sub(now) - Ahead
 	if lists > 0 {
-		owed := later(r.OwedUntil, now).Sub(now)
 		cost := time.Duration((1 + a.Cost) * float64(interval))
 		roomy := count(a.Age/2-owed, cost)
 		unclaimed := count(now.Add(spare).Sub(start)-time.Duration(urgent)*interval, interval)
@@ -134,9 +141,6 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 	r.NextSlot = start.Add(time.Duration(b.Slots) * interval)
 	r.Spaced = pace
 	r.Reserved += int64(b.Slots)
-	if lists > 0 {
-		r.OwedUntil = later(r.OwedUntil, now).Add(time.Duration(float64(lists) * (1 + a.Cost) * float64(interval)))
-	}
 	return r, b
 }
 
@@ -149,7 +153,7 @@ func (r Row) start(now time.Time, pace float64, interval time.Duration) time.Tim
 		start = start.Add(time.Duration((1 - pace/r.Spaced) * float64(Window)))
 	}
 	if start.Sub(now) > sane+interval {
-		start = now.Add(sane)
+		start = now.Add(Ahead) // no slot was given that is farther from its asking
 	}
 	return later(start, now)
 }

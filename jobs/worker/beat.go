@@ -29,6 +29,8 @@ type Fleet struct {
 	// Live is how many workers of this organisation were seen lately, itself
 	// included.
 	Live int
+	// Sharing is the same of all organisations that use its API key.
+	Sharing int
 }
 
 // Beaten brings the answer to a beat.
@@ -44,6 +46,7 @@ func (Beaten) event() {}
 func (c *Core) beaten(ev Beaten) {
 	if ev.Err == nil {
 		c.fleet = ev.Fleet
+		c.budget.Sharing(ev.Fleet.Sharing - 1)
 	}
 }
 

@@ -12,6 +12,7 @@ func (s *Store) ReserveSlots(now time.Time, a budget.Ask) (b budget.Block) {
 	row, b := s.key.Reserve(now, a)
 	if s.paused {
 		b.Slots, b.Stopped = 0, true
+		s.key.OwedUntil = row.OwedUntil
 		return b
 	}
 	s.key = row

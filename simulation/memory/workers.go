@@ -33,5 +33,6 @@ func (s *Store) Beat(now time.Time, b worker.Beat) worker.Fleet {
 			f.Live++
 		}
 	}
+	f.Sharing = f.Live // it plays one organisation
 	return f
 }
