@@ -245,7 +245,8 @@ END $$;
 CREATE FUNCTION task_sort_at(created timestamp with time zone, priority integer, deadline timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT least(created - make_interval(hours => 24 * priority), deadline - interval '720 hours')
+    SELECT date_bin('1 hour', least(created - make_interval(hours => 24 * priority),
+        CASE WHEN deadline IS NOT NULL THEN greatest(deadline - interval '720 hours', created - interval '24000 hours') END), '2000-01-01 00:00:00+00')
 $$;
 
 CREATE TABLE audit_entries (

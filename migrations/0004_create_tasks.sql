@@ -43,8 +43,11 @@ CREATE TABLE image_deletion_tasks (
     contradictions  integer NOT NULL DEFAULT 0,
     refusals        integer NOT NULL DEFAULT 0,
     -- The order of work: an hour of age is worth an hour, a step of priority a
-    -- day, and a deadline pulls a task forward from thirty days before it on.
-    -- It is computed once, so that the claim walks one index and nothing starves.
+    -- day, and a deadline pulls a task forward from thirty days before it on, as far
+    -- as the highest priority would. It is cut to the hour: what was handed in within
+    -- one has equal order, and its batches take turns. It is computed once, so that the
+    -- claim walks one index, and never lies more than 24,000 hours from created_at, so
+    -- that nothing starves.
     sort_at         timestamptz NOT NULL,
 
     FOREIGN KEY (batch_id, organization_id) REFERENCES batches (id, organization_id),

@@ -9,7 +9,8 @@ $$;
 
 CREATE FUNCTION task_sort_at(created timestamptz, priority integer, deadline timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT least(created - make_interval(hours => 24 * priority), deadline - interval '720 hours')
+    SELECT date_bin('1 hour', least(created - make_interval(hours => 24 * priority),
+        CASE WHEN deadline IS NOT NULL THEN greatest(deadline - interval '720 hours', created - interval '24000 hours') END), '2000-01-01 00:00:00+00')
 $$;
 
 -- Completes and checks a task that comes in. INSERT … (customer_id) VALUES (…) is

@@ -77,6 +77,8 @@ waiting_in AS (
 //     read all that waits.
 //   - leased: one guarded upsert of the customer's own row decides who has the
 //     customer; a check across rows would race.
+//   - due: what was begun before goes first, then by sort_at. Batches whose tasks
+//     have the same take turns, beginning behind the one that was served last.
 //   - a task whose customer is taken or rests waits, rather than stand at the
 //     head of the queue, and is passed over while that is so.
 const tasksDueNow = `
@@ -103,7 +105,8 @@ allowed AS MATERIALIZED (
     JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2::bigint = 0 OR b.id = $2)
     JOIN waiting_in w ON w.batch_id = b.id
     CROSS JOIN LATERAL (
-        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 0 AS rank
+        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled,
+               CASE WHEN t.lease_epoch > 0 THEN 0 ELSE 1 END AS rank, t.batch_id
         FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id AND t.due_at <= (SELECT clock_timestamp())
           AND (t.waiting_for <> 'customer' OR (SELECT true FROM customer_leases l WHERE l.remote_id = a.remote_id AND l.customer_id = t.customer_id
@@ -117,7 +120,7 @@ ready AS (
     JOIN batches b ON b.organization_id = a.id AND b.state <> 'paused' AND ($2::bigint = 0 OR b.id = $2)
     JOIN ready_in r ON r.batch_id = b.id
     CROSS JOIN LATERAL (
-        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 1 AS rank
+        SELECT t.id, t.customer_id, t.lease_epoch, t.sort_at, t.refusals, b.state = 'cancelled' AS cancelled, 1 AS rank, t.batch_id
         FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id AND t.due_at <= clock_timestamp()
           AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
@@ -125,16 +128,19 @@ ready AS (
         ORDER BY t.sort_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
 ),
 due AS MATERIALIZED (
-    SELECT d.* FROM (SELECT * FROM waiting UNION ALL SELECT * FROM ready) d
-    -- A probe is not made with the task that was refused, if there is another.
-    ORDER BY CASE WHEN (SELECT probing FROM allowed) THEN d.refusals ELSE 0 END, d.rank, d.sort_at, d.id
+    SELECT d.*, row_number() OVER (
+        -- A probe is not made with the task that was refused, if there is another.
+        ORDER BY CASE WHEN (SELECT probing FROM allowed) THEN d.refusals ELSE 0 END, d.rank, d.sort_at, d.turn, d.batch_id <= $13, d.batch_id, d.id) AS place
+    FROM (SELECT u.*, row_number() OVER (PARTITION BY u.rank, u.sort_at, u.batch_id ORDER BY u.id) AS turn
+          FROM (SELECT * FROM waiting UNION ALL SELECT * FROM ready) u) d
+    ORDER BY place
     LIMIT CASE WHEN (SELECT probing FROM allowed) THEN 1 ELSE $3 END
 ),
 leased AS (
     INSERT INTO customer_leases AS l (remote_id, customer_id, task_id, lease_owner, lease_epoch, lease_until)
     SELECT DISTINCT ON (d.customer_id) a.remote_id, d.customer_id, d.id, $4, greatest(d.lease_epoch, a.epoch_floor) + 1,
            clock_timestamp() + make_interval(secs => $5)
-    FROM due d, allowed a ORDER BY d.customer_id, d.rank, d.sort_at, d.id
+    FROM due d, allowed a ORDER BY d.customer_id, d.place
     ON CONFLICT (remote_id, customer_id) DO UPDATE
     SET task_id = excluded.task_id, lease_owner = excluded.lease_owner, lease_epoch = excluded.lease_epoch,
         lease_until = excluded.lease_until, rest_until = NULL
@@ -158,7 +164,7 @@ claimed AS (
         source = CASE WHEN l.task_id IS NULL THEN t.source ELSE coalesce(t.source, $10) END
     FROM cmd, due d LEFT JOIN leased l ON l.task_id = d.id
     WHERE t.id = d.id AND cmd.command <> ''
-    RETURNING t.*, d.cancelled, d.rank
+    RETURNING t.*, d.cancelled, d.place
 ),
 probe AS (
     UPDATE organizations o
@@ -170,7 +176,7 @@ SELECT c.id, c.lease_epoch, c.customer_id, coalesce(c.source, ''), c.account_id,
        c.cancelled, a.probing, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
        c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1, c.batch_id, c.state = 'running'
 FROM claimed c, allowed a
-ORDER BY c.rank, c.sort_at, c.id`
+ORDER BY c.place`
 
 // asideRounds bounds how often a claim goes on that only met tasks whose customers
 // are taken: they wait from then on, and what stands behind them is claimed.
@@ -187,7 +193,7 @@ func (s *Store) ClaimTasks(ctx context.Context, c purge.Claim) ([]purge.Record, 
 	for range asideRounds {
 		rows, err := s.pool.Query(ctx, tasksDueNow,
 			c.Organization, c.Batch, c.Limit, c.Owner, seconds(c.Lease), c.Probe, c.ProbeNow,
-			string(c.Mode), string(c.Scope), c.Source, c.AccountID, only(c.Only))
+			string(c.Mode), string(c.Scope), c.Source, c.AccountID, only(c.Only), c.After)
 		if err != nil {
 			return nil, fmt.Errorf("claim tasks: %w", err)
 		}

@@ -23,8 +23,8 @@ func TestClaimsGoByPriorityDeadlineAndAge(t *testing.T) {
 	d := open(t)
 	d.by(`
 INSERT INTO image_deletion_tasks (customer_id, priority, deadline, created_at) VALUES
-    (1, 0, NULL, now()), (2, 0, NULL, now() - interval '1 hour'), (3, 1, NULL, now()), (4, -1, NULL, now()),
-    (5, 0, now() + interval '1 day', now()), (6, 0, now() + interval '60 days', now() - interval '1 minute'), (7, 30, NULL, now() - interval '1 second')`)
+    (1, 0, NULL, now()), (2, 0, NULL, now() - interval '2 hours'), (3, 1, NULL, now()), (4, -1, NULL, now()),
+    (5, 0, now() + interval '1 day', now()), (6, 0, now() + interval '60 days', now() - interval '1 hour'), (7, 30, NULL, now() - interval '1 second')`)
 	d.claimsCustomers("the first three", []int64{7, 5, 3}, limit(3))
 	d.claimsCustomers("the rest", []int64{2, 6, 1, 4})
 	d.claimsCustomers("nothing left", nil)
@@ -70,8 +70,8 @@ func TestACustomerIsNotClaimedTwice(t *testing.T) {
 	d.by("INSERT INTO image_deletion_tasks (customer_id, batch_id) VALUES (7, 2), (8, 2)")
 	first := d.claimsCustomers("across batches", []int64{7, 8})
 	waiting := list[int64](d, "SELECT customer_id FROM image_deletion_tasks WHERE state = 'pending' AND waiting_for = 'customer' AND due_at BETWEEN clock_timestamp() + interval '1 second' AND clock_timestamp() + interval '5 seconds' AND lease_epoch = 0 AND started_at IS NULL ORDER BY id")
-	if !slices.Equal(waiting, []int64{7, 7, 8}) {
-		t.Errorf("waiting for their customer: %v, want [7 7 8]", waiting)
+	if !slices.Equal(waiting, []int64{7, 8, 7}) {
+		t.Errorf("waiting for their customer: %v, want [7 8 7]", waiting)
 	}
 	d.rested()
 	d.claimsCustomers("while leased", nil, owner("w2"))
@@ -257,7 +257,7 @@ func TestFiltersOfAClaim(t *testing.T) {
 	d.claimsCustomers("no such batch", nil, ofBatch(3))
 	d.claimsCustomers("none of these", nil, only())
 	d.claimsCustomers("a task of another batch", nil, ofBatch(1), only(3))
-	d.claimsCustomers("two tasks", []int64{4, 2}, only(2, 4, 99))
+	d.claimsCustomers("two tasks", []int64{2, 4}, only(2, 4, 99))
 	d.claimsCustomers("a batch", []int64{3}, ofBatch(2))
 	d.claimsCustomers("another organisation", nil, func(c *purge.Claim) { c.Organization = 2 })
 	d.claimsCustomers("the rest", []int64{1})

@@ -12,10 +12,11 @@ import (
 // by moving all that is stored into the past. Only what the statements compare
 // with the clock is moved: what a worker's clock said stays as it was written.
 const contractFunctions = `
-CREATE FUNCTION contract_pass(d interval) RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
+CREATE FUNCTION contract_pass(d interval, shift interval) RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
 BEGIN
     UPDATE image_deletion_tasks SET due_at = due_at - d, lease_until = lease_until - d, created_at = created_at - d,
-        started_at = started_at - d, finished_at = finished_at - d, sort_at = sort_at - d;
+        started_at = started_at - d, finished_at = finished_at - d,
+        sort_at = task_sort_at(created_at - d + shift, 0, NULL) - shift; -- an hour of the contract's time
     UPDATE task_images SET intended_at = intended_at - d WHERE intended_at IS NOT NULL;
     UPDATE customer_leases SET lease_until = lease_until - d, rest_until = rest_until - d;
     UPDATE organizations SET breaker_since = breaker_since - d, probe_at = probe_at - d WHERE breaker_since IS NOT NULL;
@@ -96,7 +97,7 @@ func (c *contract) pass() {
 	c.began = time.Now()
 	to := c.now.Sub(c.began).Round(time.Microsecond)
 	if d := to - c.shift; d != 0 {
-		c.d.by("SELECT contract_pass(make_interval(secs => $1))", d.Seconds())
+		c.d.by("SELECT contract_pass(make_interval(secs => $1), make_interval(secs => $2))", d.Seconds(), to.Seconds())
 	}
 	c.shift = to
 }

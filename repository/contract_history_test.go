@@ -235,6 +235,7 @@ func (c *contract) claim() string {
 	ask := purge.Claim{
 		Organization: 1, Owner: w.name, Lease: w.lease, Limit: oneOf(&c.history, 0, 1, 1, 2, 3, 50, 50), Mode: jobs.Verified, Scope: jobs.Snapshot,
 		Source: "INSTORE", AccountID: oneOf(&c.history, "", "a1"), Probe: c.chance(60), ProbeNow: c.chance(15),
+		After: int64(c.below(contractBatches + 1)),
 	}
 	if c.chance(25) {
 		ask.Batch = int64(1 + c.below(contractBatches))

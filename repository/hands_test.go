@@ -21,7 +21,7 @@ func TestABareInsertIsAWholeTask(t *testing.T) {
 	d.by("INSERT INTO image_deletion_tasks (customer_id) VALUES (564703420)")
 	if !get[bool](d, `
 SELECT t.organization_id = o.id AND t.state = 'pending' AND t.image_tokens IS NULL AND t.waiting_for IS NULL AND NOT t.dry_run
-   AND t.lease_epoch = 0 AND t.due_at <= clock_timestamp() AND t.sort_at = t.created_at
+   AND t.lease_epoch = 0 AND t.due_at <= clock_timestamp() AND t.sort_at = date_trunc('hour', t.created_at, 'UTC')
    AND b.kind = 'ad_hoc' AND b.ad_hoc_day = (t.created_at AT TIME ZONE 'UTC')::date AND b.name = 'ad hoc ' || b.ad_hoc_day
 FROM image_deletion_tasks t JOIN batches b ON b.id = t.batch_id, organizations o`) {
 		t.Errorf("the task is not complete: %s", get[string](d, "SELECT t::text FROM image_deletion_tasks t"))
@@ -155,7 +155,7 @@ func TestHandsOnATaskThatWasNotStarted(t *testing.T) {
 	d := open(t)
 	d.customers(1, 2)
 	d.by("UPDATE image_deletion_tasks SET priority = 3, deadline = now() + interval '1 day', due_at = now() + interval '1 hour' WHERE customer_id = 1")
-	if !get[bool](d, "SELECT sort_at = least(created_at - interval '72 hours', deadline - interval '720 hours') AND waiting_for = 'due' FROM image_deletion_tasks WHERE customer_id = 1") {
+	if !get[bool](d, "SELECT sort_at = date_trunc('hour', least(created_at - interval '72 hours', deadline - interval '720 hours'), 'UTC') AND waiting_for = 'due' FROM image_deletion_tasks WHERE customer_id = 1") {
 		t.Error("order and waiting did not follow")
 	}
 	d.by("UPDATE image_deletion_tasks SET waiting_for = NULL, sort_at = '-infinity' WHERE customer_id = 1")

@@ -77,7 +77,7 @@ RETURNING id`
 	tasksFromStage = `
 INSERT INTO image_deletion_tasks (organization_id, batch_id, customer_id, mode, scope, source, account_id, dry_run, created_at, due_at, sort_at)
 SELECT o.id, $2, i.customer_id, coalesce(nullif($3, ''), o.mode), coalesce(nullif($4, ''), o.scope), coalesce(nullif($5, ''), o.source),
-       coalesce(nullif($6, ''), o.account_id), $7, now(), now(), now()
+       coalesce(nullif($6, ''), o.account_id), $7, now(), now(), task_sort_at(now(), 0, NULL)
 FROM (SELECT customer_id, min(line) AS line FROM intake_ids GROUP BY customer_id) i, organizations o
 WHERE o.id = $1
 ORDER BY i.line`

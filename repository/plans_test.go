@@ -123,7 +123,7 @@ func TestPlansHoldWithWhateverStatistics(t *testing.T) {
 	}
 	tasks, epochs, names := "'{"+strings.Join(few, ",")+"}'", "'{"+strings.Join(ones, ",")+"}'", "'{"+strings.Join(owners, ",")+"}'"
 	claimArgs := func(batch string) []string {
-		return []string{"1", batch, "50", "'w1'", "120", "false", "false", "'verified'", "'snapshot'", "'INSTORE'", "''", "NULL"}
+		return []string{"1", batch, "50", "'w1'", "120", "false", "false", "'verified'", "'snapshot'", "'INSTORE'", "''", "NULL", "0"}
 	}
 	cases := []struct {
 		name    string

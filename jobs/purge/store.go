@@ -12,6 +12,7 @@ type Claim struct {
 	Organization int64
 	Batch        int64         // 0: any
 	Only         []jobs.TaskID // nil: any
+	After        int64         // the batch that was served last: of equal order the one behind it goes first
 	Owner        string
 	Lease        time.Duration
 	Limit        int

@@ -222,6 +222,7 @@ type Core struct {
 	fleet    Fleet
 
 	listening bool      // work that comes is told: idle polls may be rare
+	served    int64     // the batch that the last claimed task belongs to
 	wakeAt    time.Time // a claim is due because work was told of; zero: none
 
 	stopping bool
@@ -668,7 +669,7 @@ func (c *Core) claims(now time.Time) []Effect {
 		return nil
 	}
 	claim := c.cfg.Claim
-	claim.Limit = want
+	claim.Limit, claim.After = want, c.served
 	if c.cfg.Limit > 0 {
 		left := c.cfg.Limit - c.begun
 		if left <= 0 {
@@ -713,6 +714,7 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 	c.stats.ClaimError = nil
 	var out []Effect
 	for _, r := range ev.Records {
+		c.served = r.Batch
 		if r.Probe {
 			c.probed = true
 		}

@@ -62,28 +62,54 @@ func (s *Store) mayClaim(now time.Time, c *purge.Claim) (probing, ok bool) {
 	return true, turn
 }
 
-// due returns the tasks to lease: those whose time has come before those that
-// wait for their turn. A probe is one task, and not one that was refused if there
-// is another.
+// due returns the tasks to lease: those that were begun before those that were not.
+// A probe is one task, and not one that was refused if there is another.
 func (s *Store) due(now time.Time, c *purge.Claim, probing bool) []*Task {
-	due := s.waitingDue(now, c)
-	if probing || len(due) < c.Limit {
-		due = s.readyDue(now, c, due)
-	}
+	due := s.readyDue(now, c, s.waitingDue(now, c))
 	s.found = due
-	if !probing {
-		return due[:min(len(due), c.Limit)]
+	takeTurns(due)
+	slices.SortFunc(due, func(a, b *Task) int {
+		if probing && a.Rec.Refusals != b.Rec.Refusals {
+			return cmp.Compare(a.Rec.Refusals, b.Rec.Refusals)
+		}
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.order.Compare(b.order), cmp.Compare(a.turn, b.turn),
+			cmp.Compare(a.served(c.After), b.served(c.After)), cmp.Compare(a.Batch, b.Batch), cmp.Compare(a.ID, b.ID))
+	})
+	limit := c.Limit
+	if probing {
+		limit = 1
 	}
-	if len(due) == 0 {
-		return nil
+	return due[:min(len(due), limit)]
+}
+
+// takeTurns counts the tasks of each batch and order.
+func takeTurns(due []*Task) {
+	compare := func(a, b *Task) int {
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.order.Compare(b.order), cmp.Compare(a.Batch, b.Batch))
 	}
-	best := 0
+	slices.SortFunc(due, func(a, b *Task) int { return cmp.Or(compare(a, b), cmp.Compare(a.ID, b.ID)) })
 	for i, t := range due {
-		if t.Rec.Refusals < due[best].Rec.Refusals {
-			best = i
+		t.turn = 1
+		if i > 0 && compare(due[i-1], t) == 0 {
+			t.turn = due[i-1].turn + 1
 		}
 	}
-	return due[best : best+1]
+}
+
+// rank says whether a task is begun: that comes first.
+func (t *Task) rank() int {
+	if t.Waiting != "" && t.Rec.Epoch > 0 {
+		return 0
+	}
+	return 1
+}
+
+// served says whether a batch has had its turn when the given one was the last.
+func (t *Task) served(last int64) int {
+	if t.Batch <= last {
+		return 1
+	}
+	return 0
 }
 
 func (s *Store) waitingDue(now time.Time, c *purge.Claim) []*Task {

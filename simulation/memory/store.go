@@ -37,7 +37,7 @@ type Store struct {
 
 // state is everything that is in the database.
 type state struct {
-	tasks     []*Task // by id, and so by sort_at: priorities and deadlines are not played
+	tasks     []*Task // by id, and so by their order: priorities and deadlines are not played
 	batches   []batch
 	customers []customer
 	org       Organization
@@ -75,7 +75,9 @@ type Task struct {
 	Calls   []jobs.Call
 	Callers []Caller
 
-	batch, customer int // indexes
+	batch, customer int       // indexes
+	order           time.Time // sort_at: the hour in which it was made
+	turn            int       // among those of its batch and order, in the claim under way
 }
 
 // Caller is who made a call, under which lease.
@@ -162,7 +164,7 @@ func (s *Store) Enqueue(now time.Time, batch int64, tasks ...NewTask) []jobs.Tas
 	for i, n := range tasks {
 		t := &Task{
 			ID: jobs.TaskID(len(s.tasks) + 1), Batch: batch, Customer: n.Customer, State: jobs.Pending,
-			Due: n.Due, CreatedAt: now, batch: b, customer: s.customerOf(n.Customer),
+			Due: n.Due, CreatedAt: now, order: now.Truncate(time.Hour), batch: b, customer: s.customerOf(n.Customer),
 		}
 		if t.Due.IsZero() {
 			t.Due = now
