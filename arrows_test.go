@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"jobs/budget":         {"jobs"},
 	"jobs/purge":          {"jobs", "jobs/clearance"},
 	"jobs/schedule":       {"jobs"},
+	"jobs/estimate":       {"jobs/schedule"},
 	"jobs/intake":         {},
 	"jobs/worker":         {"jobs/..."},
 	"capillary":           {"jobs", "jobs/clearance"},
