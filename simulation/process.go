@@ -35,7 +35,7 @@ type process struct {
 
 	clockOff time.Duration // of the machine's wall clock
 	slept    time.Duration // by which its monotonic clock is behind
-	odd      bool          // its clock was set or it slept: its windows say nothing
+	odd      bool          // it slept: its windows say nothing
 
 	owner   string
 	stepper *schedule.Stepper
@@ -105,8 +105,8 @@ func (p *process) start() {
 		return
 	}
 	p.say("starts: run")
-	p.stepper = schedule.NewStepper(p.w.plan)
-	p.look(schedule.Clock{})
+	p.stepper = schedule.NewStepper(schedule.Of(p.w.plan))
+	p.look(schedule.Clock{Run: p.w.newestRun()})
 }
 
 // end ends the process; it is started again while there is work.
@@ -146,12 +146,16 @@ func (p *process) sleep(d time.Duration) {
 	p.say("SLEEPS for %v", d)
 }
 
-// look steps the schedule.
+// look steps the schedule, by the database's clock.
 func (p *process) look(ev schedule.Event) {
-	for _, e := range p.stepper.Step(p.now().Round(0), ev) {
+	for _, e := range p.stepper.Step(p.w.clock(), ev) {
 		switch e := e.(type) {
+		case schedule.MakeRun:
+			p.w.makeRun(e.Window)
+			p.look(schedule.Made{Run: p.w.newestRun()})
+			return
 		case schedule.OpenRun:
-			p.window, p.opened = e.Window, true
+			p.window, p.opened = e.Run, true
 			p.open()
 		case schedule.CloseRun:
 			p.say("the window closes")
@@ -160,9 +164,9 @@ func (p *process) look(ev schedule.Event) {
 		case schedule.WakeAt:
 			p.timer++
 			mine := p.timer
-			p.after(max(0, e.At.Sub(p.now().Round(0))), func() {
+			p.after(max(0, e.At.Sub(p.w.clock())), func() {
 				if p.timer == mine {
-					p.look(schedule.Clock{})
+					p.look(schedule.Clock{Run: p.w.newestRun()})
 				}
 			})
 		}
@@ -357,7 +361,7 @@ func (p *process) ended(why worker.End) {
 	p.coreLife++
 	p.core, p.left, p.dozing = nil, nil, false
 	if p.stepper != nil && !p.w.once {
-		p.after(0, func() { p.look(schedule.RunEnded{Window: p.window}) })
+		p.after(0, func() { p.look(schedule.RunEnded{Run: p.window}) })
 		return
 	}
 	p.end(time.Minute + p.w.upTo(time.Minute)) // started again, as by cron

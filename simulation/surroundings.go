@@ -60,7 +60,6 @@ func (p *process) setClock() {
 		d = -d
 	}
 	p.clockOff += d
-	p.odd = true
 	p.say("its wall clock is set by %v", d)
 }
 

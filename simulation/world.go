@@ -66,6 +66,7 @@ type world struct {
 	steps int
 
 	store   *memory.Store
+	runs    []schedule.Window // no two have an instant in common
 	api     *sandbox.Model
 	keyOf   map[string]jobs.Key
 	procs   []*process
@@ -109,6 +110,21 @@ func newWorld(m *material, seed uint64, size Size) *world {
 	}
 	w.surroundings()
 	return w
+}
+
+// newestRun is the last run that has begun.
+func (w *world) newestRun() schedule.Window {
+	if n := len(w.runs); n > 0 {
+		return w.runs[n-1]
+	}
+	return schedule.Window{}
+}
+
+// makeRun is what the unique row of a tick does.
+func (w *world) makeRun(run schedule.Window) {
+	if !slices.ContainsFunc(w.runs, run.Overlaps) {
+		w.runs = append(w.runs, run)
+	}
 }
 
 func (w *world) putCustomer(i int) {

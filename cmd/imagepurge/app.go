@@ -221,7 +221,7 @@ func id(what, s string) (int64, error) {
 
 // load reads the settings and prints what is odd about them.
 func (a *app) load() (settings.Settings, error) {
-	s, err := settings.Load(settings.Source{Environ: a.environ, File: a.configFile, ReadFile: os.ReadFile, AllowPlainHTTP: a.allowPlain})
+	s, err := settings.Load(settings.Source{Environ: a.environ, File: a.configFile, ReadFile: os.ReadFile, AllowPlainHTTP: a.allowPlain, Now: a.now()})
 	for _, w := range s.Warnings { // first: a mistyped name often explains a fault
 		a.note("imagepurge: warning: %s", w)
 	}

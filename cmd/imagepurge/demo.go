@@ -194,7 +194,7 @@ func (st *stage) settings() settings.Settings {
 	return settings.Settings{
 		Organizations: []settings.Organization{{
 			Name: "default", BaseURL: st.listen.URL, Username: key.Username, Password: key.Password, RatePerMinute: demoPerMinute, RateShare: 1,
-			Source: "INSTORE", Mode: jobs.Verified, Scope: jobs.Snapshot, Schedule: plan, ModeGiven: true, ScopeGiven: true, SourceGiven: true,
+			Source: "INSTORE", Mode: jobs.Verified, Scope: jobs.Snapshot, Schedule: schedule.Of(plan), ModeGiven: true, ScopeGiven: true, SourceGiven: true,
 		}},
 		Concurrency: 128, Batching: jobs.SingleDelete, ViewMaxAge: 10 * time.Second, RequestTimeout: 2 * time.Second, Settle: 4 * time.Second,
 		ListingLag: 2 * time.Second, Lease: 30 * time.Second, MaxAttempts: 10, BackoffBase: 500 * time.Millisecond, BackoffMax: 5 * time.Second,

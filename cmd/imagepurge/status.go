@@ -132,7 +132,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 }
 
 // lastWindow is the newest window that is over, of the last eight days.
-func lastWindow(p schedule.Plan, now time.Time) (last schedule.Window, ok bool) {
+func lastWindow(p schedule.Calendar, now time.Time) (last schedule.Window, ok bool) {
 	for _, w := range p.Windows(now.Add(-8*24*time.Hour), 200) {
 		if w.ClosesAt.After(now) {
 			break

@@ -59,25 +59,16 @@ func (l *loader) checkProcess() {
 	}
 }
 
-// checkOrganization makes the plan and looks at the credentials. What is merely
-// missing is NeedAPI's: most commands need none.
-func (l *loader) checkOrganization(i int, o *Organization, p plan) {
-	parsed, err := schedule.Parse(p.schedule, p.window, p.zone)
-	for _, e := range settingErrors(err) {
-		at := slot{i, e.Setting}
-		if !l.faulty[at] {
-			l.refuse(at, l.where(at), quote(e.Value)+" "+e.Problem, e.Form)
-		}
-	}
-	o.Schedule = parsed
-
+// checkOrganization looks at the credentials. What is merely missing is NeedAPI's:
+// most commands need none.
+func (l *loader) checkOrganization(i int, o *Organization, hours string) {
 	password, one := l.origins[slot{i, "password"}]
 	sum, two := l.origins[slot{i, "password_md5"}]
 	if one && two {
 		l.fault(password.key, password.place, fmt.Sprintf("is given beside %s (%s)", sum.key, sum.place), "exactly one of the two, such as "+sum.key+" alone")
 	}
 	l.checkAuth(i)
-	l.checkHours(i, o, p.hours)
+	l.checkHours(i, o, hours)
 }
 
 func settingErrors(err error) []*schedule.SettingError {

@@ -34,6 +34,7 @@ type mapping struct {
 type entry struct {
 	value string
 	line  int
+	items []item // of a list
 }
 
 // readDocument never repeats the file's text, except for keys that look like
@@ -158,6 +159,12 @@ func (d *document) read(pairs []*ast.MappingValueNode, line int, label string, r
 			continue
 		case problem != "":
 			d.fault(label+name, at, problem, "")
+			continue
+		}
+		if spelt(name).list {
+			if e, ok := d.readItems(name, label, p.Value, at); ok {
+				m.entries[name] = e
+			}
 			continue
 		}
 		value, problem := scalar(p.Value)

@@ -27,6 +27,8 @@ type Key struct {
 	Absent   string // what holds where there is neither a value nor a default
 	Secret   bool   // never shown; may be given by a file
 
+	// list: its value is a list in the file, and no variable has it.
+	list bool
 	// set takes a value in, or says what is wrong with it. What it says repeats
 	// no secret.
 	set func(d draft, value string) (problem string)
@@ -129,6 +131,8 @@ var keys = []Key{
 	{Variable: "IMAGEPURGE_WINDOW", Name: "window", Scope: ScopeOrganization, Form: "a duration above 0 and up to 168h (7 days), such as 5h", Default: "5h", set: setWindow},
 	{Variable: "IMAGEPURGE_TIMEZONE", Name: "timezone", Scope: ScopeOrganization, Form: "an IANA name, such as Europe/Berlin", Default: "UTC",
 		set: text(func(d draft) *string { return &d.plan.zone })},
+	{Name: keyWindows, Scope: ScopeOrganization, Form: windowsForm, Absent: "schedule and window", list: true},
+	{Name: keyBlackout, Scope: ScopeOrganization, Form: blackoutForm, Absent: "none", list: true},
 }
 
 // The suffixes of a key whose value stands elsewhere.

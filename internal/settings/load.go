@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Source is where settings come from.
@@ -15,6 +16,8 @@ type Source struct {
 	// ReadFile reads the settings file and the files of secrets, as os.ReadFile.
 	ReadFile       func(string) ([]byte, error)
 	AllowPlainHTTP bool // --allow-plain-http
+	// Now is where the search for windows that overlap begins.
+	Now time.Time
 }
 
 // loader gathers settings and faults on the way.
@@ -154,7 +157,8 @@ func (l *loader) organizations(named map[string]bool) {
 		_, o.ModeGiven = l.origins[slot{i, "mode"}]
 		_, o.ScopeGiven = l.origins[slot{i, "scope"}]
 		_, o.SourceGiven = l.origins[slot{i, "source"}]
-		l.checkOrganization(i, o, *p)
+		o.Schedule = l.calendar(i, *p, m)
+		l.checkOrganization(i, o, p.hours)
 		if several {
 			l.checkName(i, entries)
 			l.s.places[o.Name] = l.doc.place(m.line)
@@ -218,6 +222,9 @@ func (l *loader) apply(d draft, k *Key, at slot, m mapping, variables bool) {
 
 // take sets a key to one value.
 func (l *loader) take(d draft, k *Key, at slot, o origin) {
+	if k.list { // see windows.go
+		return
+	}
 	value, problem := o.value, ""
 	switch {
 	case o.how == suffixFile:

@@ -74,7 +74,7 @@ type Organization struct {
 	AccountID  string
 	Mode       jobs.Mode
 	Scope      jobs.Scope
-	Schedule   schedule.Plan
+	Schedule   schedule.Calendar
 	// ModeGiven, ScopeGiven, SourceGiven: the value was given, not the default.
 	ModeGiven, ScopeGiven, SourceGiven bool
 

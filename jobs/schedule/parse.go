@@ -19,9 +19,10 @@ const (
 	SettingSchedule = "schedule"
 	SettingWindow   = "window"
 	SettingTimezone = "timezone"
+	SettingBlackout = "blackout"
 )
 
-// SettingError says which of the three settings is wrong, and why.
+// SettingError says which of the settings is wrong, and why.
 type SettingError struct {
 	Setting string // one of the Setting… constants
 	Value   string

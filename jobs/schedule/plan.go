@@ -1,10 +1,11 @@
 // Package schedule says when runs may work: a cron expression, the length of
-// a window and a time zone make a Plan; a Stepper turns the passing of time
-// into runs to open and close; a Runner wakes a worker when that may be due.
+// a window and a time zone make a Plan; Plans and blackout dates make a
+// Calendar; a Stepper turns the passing of time into runs to open and close.
 //
-// It has no clock: every time is handed in. It opens nothing itself, and it
-// doesn't know who else opens: that one of many workers wins is decided by a
-// unique row in the database, which a Window's OpensAt is fit to name.
+// It has no clock: every time is handed in, and it is the database's. It opens
+// nothing itself, and it doesn't know who else opens: that one of many workers
+// wins is decided by a row of the database, which a Window's OpensAt is fit to
+// name.
 //
 // # Ticks
 //
@@ -24,6 +25,11 @@
 // the mapping to instants is here. Its reading of days is kept: where day of
 // month and day of week are both restricted, either is enough (and a step as
 // in */2 is a restriction).
+//
+// # Blackout dates
+//
+// A tick on a blackout date does not take place, and a window ends where such a
+// date begins, at the local midnight.
 //
 // # Windows
 //
@@ -45,6 +51,7 @@ type Plan struct {
 	text   string
 	length time.Duration
 	zone   *time.Location
+	closed []span // blackout dates, in order
 }
 
 var _ cron.Schedule = Plan{}
@@ -86,8 +93,21 @@ func (p Plan) tickAfter(at time.Time) tick {
 }
 
 // firstTick returns the first tick with this wall time or a later one that
-// takes place after an instant.
+// takes place after an instant, on no blackout date.
 func (p Plan) firstTick(wall, after time.Time) tick {
+	for {
+		t := p.anyTick(wall, after)
+		s, ok := p.closedAfter(t.at)
+		if !ok || t.at.Before(s.from) {
+			return t
+		}
+		after = s.until.Add(-time.Nanosecond) // a midnight in a gap is shown as a later time
+		wall = p.wall(after)
+	}
+}
+
+// anyTick is firstTick of a calendar without blackout dates.
+func (p Plan) anyTick(wall, after time.Time) tick {
 	w := p.nextWall(wall.Add(-time.Nanosecond))
 	at := p.instant(w)
 	for !at.After(after) {

@@ -1,6 +1,9 @@
 package schedule
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Window is a span in which a run may work: from OpensAt until just before
 // ClosesAt.
@@ -38,22 +41,46 @@ func (p Plan) At(now time.Time) State {
 	return state
 }
 
+// Overlaps tells whether two windows have an instant in common.
+func (w Window) Overlaps(other Window) bool {
+	return w.OpensAt.Before(other.ClosesAt) && other.OpensAt.Before(w.ClosesAt)
+}
+
 // Windows returns the next n windows; where one is open at from, it is the
 // first of them.
 func (p Plan) Windows(from time.Time, n int) []Window {
+	return first(n, p.from(from))
+}
+
+// from yields windows without end; where one is open at an instant, it is the
+// first of them.
+func (p Plan) from(at time.Time) iter.Seq[Window] {
+	return func(yield func(Window) bool) {
+		opened, next := p.around(at)
+		if window := p.window(opened, next); window.Contains(at) && !yield(window) {
+			return
+		}
+		for {
+			opened, next = next, p.opensAfter(next)
+			if !yield(p.window(opened, next)) {
+				return
+			}
+		}
+	}
+}
+
+// first takes the first n of what doesn't end.
+func first[T any](n int, all iter.Seq[T]) []T {
 	if n <= 0 {
 		return nil
 	}
-	windows := make([]Window, 0, n)
-	opened, next := p.around(from)
-	if window := p.window(opened, next); window.Contains(from) {
-		windows = append(windows, window)
+	taken := make([]T, 0, n)
+	for x := range all {
+		if taken = append(taken, x); len(taken) == n {
+			break
+		}
 	}
-	for len(windows) < n {
-		opened, next = next, p.opensAfter(next)
-		windows = append(windows, p.window(opened, next))
-	}
-	return windows
+	return taken
 }
 
 // window is the one that a tick opens, given the tick that opens the next.
@@ -61,7 +88,7 @@ func (p Plan) window(opened, next tick) Window {
 	if opened.at.IsZero() {
 		return Window{}
 	}
-	closes := opened.at.Add(p.length)
+	closes := p.closing(opened.at)
 	if next.at.Before(closes) {
 		closes = next.at
 	}
@@ -87,7 +114,7 @@ func (p Plan) opensAfter(opened tick) tick {
 		wall = anchor
 	}
 	byWall := p.firstTick(wall, opened.at)
-	byTime := p.tickAfter(opened.at.Add(p.length - time.Nanosecond))
+	byTime := p.tickAfter(p.closing(opened.at).Add(-time.Nanosecond))
 	if byTime.at.Before(byWall.at) {
 		return byTime
 	}
