@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -136,10 +137,66 @@ func TestEveryDayOfAYearHasItsTickOnce(t *testing.T) {
 	})
 }
 
+// drawBlackout draws dates around an instant, some of which meet or overlap.
+func drawBlackout(t *rapid.T, near time.Time) (all []schedule.Days) {
+	for range rapid.IntRange(0, 4).Draw(t, "blackouts") {
+		first := time.Date(near.Year(), near.Month(), near.Day()+rapid.IntRange(-10, 20).Draw(t, "day"), 0, 0, 0, 0, time.UTC)
+		all = append(all, schedule.Days{First: first, Last: first.AddDate(0, 0, rapid.SampledFrom([]int{0, 0, 1, 6, 40}).Draw(t, "more days"))})
+	}
+	return all
+}
+
+// shut is a plan with blackout dates.
+func shut(t *rapid.T, plan schedule.Plan, blackout []schedule.Days) schedule.Plan {
+	c, err := schedule.NewCalendar([]schedule.Plan{plan}, blackout, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Entries()[0]
+}
+
+// blackedOut tells whether the date that the zone's clock shows is one of them.
+func blackedOut(at time.Time, zone *time.Location, blackout []schedule.Days) bool {
+	local := at.In(zone)
+	date := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC)
+	return slices.ContainsFunc(blackout, func(d schedule.Days) bool { return !date.Before(d.First) && !date.After(d.Last) })
+}
+
+// Nothing is open on a blackout date, and nothing else is lost by it: each tick on
+// another date is inside a window of the same calendar.
+func TestBlackoutDatesTakeNoMoreThanTheirDays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bare := drawPlan(t)
+		from := drawInstant(t, bare.Zone())
+		blackout := drawBlackout(t, from)
+		plan := shut(t, bare, blackout)
+		for _, w := range plan.Windows(from, 8) {
+			for at := w.OpensAt; at.Before(w.ClosesAt); at = at.Add(time.Hour) {
+				if blackedOut(at, plan.Zone(), blackout) {
+					t.Fatalf("%v without %v: %v is open at %v", plan, blackout, w, at)
+				}
+			}
+			if blackedOut(w.ClosesAt.Add(-1), plan.Zone(), blackout) {
+				t.Fatalf("%v without %v: %v ends late", plan, blackout, w)
+			}
+		}
+		at := from
+		for range 40 {
+			at = bare.Next(at)
+			if open := plan.At(at).Open; open == blackedOut(at, plan.Zone(), blackout) {
+				t.Fatalf("%v without %v: open at its tick %v: %v", plan, blackout, at, open)
+			}
+		}
+	})
+}
+
 func TestWindowsAreAFoldOfTheTicks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		plan := drawPlan(t)
-		windows := plan.Windows(drawInstant(t, plan.Zone()), 12)
+		bare := drawPlan(t)
+		from := drawInstant(t, bare.Zone())
+		blackout := drawBlackout(t, from)
+		plan := shut(t, bare, blackout)
+		windows := plan.Windows(from, 12)
 		for i, window := range windows {
 			if tick := plan.Next(window.OpensAt.Add(-1)); !tick.Equal(window.OpensAt) {
 				t.Fatalf("%v: %v opens without a tick", plan, window)
@@ -155,7 +212,8 @@ func TestWindowsAreAFoldOfTheTicks(t *testing.T) {
 				t.Fatalf("%v: %v, then the tick %v, but the next window opens at %v", plan, window, tick, next)
 			}
 			lasts := window.ClosesAt.Sub(window.OpensAt)
-			if lasts == plan.Length() {
+			cut := lasts < plan.Length() && blackedOut(window.ClosesAt, plan.Zone(), blackout) && !blackedOut(window.ClosesAt.Add(-1), plan.Zone(), blackout)
+			if lasts == plan.Length() || cut {
 				continue
 			}
 			// What may end a window early is its successor only: a month's
@@ -172,8 +230,10 @@ func TestWindowsAreAFoldOfTheTicks(t *testing.T) {
 
 func TestWindowsAreTheSameWheneverOneLooks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		plan := drawPlan(t)
-		windows := plan.Windows(drawInstant(t, plan.Zone()), 12)
+		bare := drawPlan(t)
+		from := drawInstant(t, bare.Zone())
+		plan := shut(t, bare, drawBlackout(t, from))
+		windows := plan.Windows(from, 12)
 		span := windows[11].OpensAt.Sub(windows[0].OpensAt)
 		now := windows[0].OpensAt.Add(time.Duration(rapid.Int64Range(0, int64(span)-1).Draw(t, "now")))
 		if edge := windows[rapid.IntRange(0, 9).Draw(t, "window")]; rapid.Bool().Draw(t, "at an edge") {
