@@ -161,33 +161,3 @@ func orgTable(w io.Writer, all []repository.Organization) error {
 	}
 	return term.Table(w, []string{"ORGANIZATION", "MODE", "SCOPE", "SOURCE", "ACCOUNT", "BREAKER", "NEXT PROBE"}, rows)
 }
-
-func (a *app) scheduleCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "schedule", Short: "Show the next ten windows", Example: "  imagepurge schedule", Args: exactly(0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.load()
-			if err != nil {
-				return err
-			}
-			type window struct {
-				Organization string `json:"organization"`
-				OpensAt      string `json:"opens_at"`
-				ClosesAt     string `json:"closes_at"`
-				Local        string `json:"local"`
-			}
-			out := []window{}
-			var rows [][]string
-			for _, o := range s.Organizations {
-				for _, x := range o.Schedule.Windows(a.now(), 10) {
-					opens, closes := x.OpensAt.UTC(), x.ClosesAt.UTC()
-					out = append(out, window{o.Name, rfc3339(&opens), rfc3339(&closes), x.OpensAt.In(o.Schedule.Zone()).Format("Mon 2006-01-02 15:04 MST")})
-					rows = append(rows, []string{o.Name, x.OpensAt.In(o.Schedule.Zone()).Format("Mon 2006-01-02 15:04 MST"), term.Time(opens, nil), term.Time(closes, nil)})
-				}
-			}
-			return a.print(out, func(w io.Writer) error {
-				return term.Table(w, []string{"ORGANIZATION", "OPENS (LOCAL)", "OPENS", "CLOSES"}, rows)
-			})
-		},
-	}
-}

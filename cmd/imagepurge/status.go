@@ -84,8 +84,13 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		if err != nil {
 			return st, err
 		}
+		table, err := d.Timetable(ctx, known[0].ID)
+		if err != nil {
+			return st, err
+		}
+		o.Schedule = inForce(o.Schedule, table)
 		run := organizationStatus{Name: o.Name, RatePerMinute: o.PerMinute(), Breaker: known[0].BreakerReason}
-		window := o.Schedule.At(st.Now)
+		window := openWindow(o.Schedule, table)
 		run.WindowOpen = window.Open
 		if window.Open {
 			run.WindowCloses = &window.ClosesAt
@@ -116,7 +121,11 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 			if err != nil {
 				return st, err
 			}
-			if waited {
+			ran, err := hadRun(ctx, d, known[0].ID, missed, table)
+			if err != nil {
+				return st, err
+			}
+			if waited && !ran {
 				st.Trouble = append(st.Trouble, fmt.Sprintf("missed window: work of %s waited, and nothing was done from %s to %s; does a worker run?",
 					o.Name, term.Time(missed.OpensAt, nil), term.Time(missed.ClosesAt, nil)))
 			}

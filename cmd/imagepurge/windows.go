@@ -141,11 +141,11 @@ func (k *keeper) untilLook() time.Duration {
 // look reads the timetable and does what is due.
 func (k *keeper) look() {
 	if !k.read() {
-		k.step(k.now(), schedule.Clock{Run: k.newest()})
+		k.step(k.now(), schedule.Clock{Run: newestRun(k.table)})
 		return
 	}
 	k.adopt()
-	k.step(k.table.Now, schedule.Clock{Run: k.newest()})
+	k.step(k.table.Now, schedule.Clock{Run: newestRun(k.table)})
 	if k.table.Unended {
 		ctx, cancel := context.WithTimeout(k.stop.ctx, lookTimeout)
 		defer cancel()
@@ -174,14 +174,6 @@ func (k *keeper) readTable() error {
 		k.table, k.readAt = t, asked
 	}
 	return err
-}
-
-// newest is the run on record that began last.
-func (k *keeper) newest() schedule.Window {
-	if r := k.table.Newest; r != nil {
-		return schedule.Window{OpensAt: r.Tick, ClosesAt: r.ClosesAt}
-	}
-	return schedule.Window{}
 }
 
 // adopt takes the schedule on record, where another worker was started with it.
@@ -235,7 +227,7 @@ func (k *keeper) make(w schedule.Window) {
 			k.read()
 		}
 	}
-	k.step(k.now(), schedule.Made{Run: k.newest()})
+	k.step(k.now(), schedule.Made{Run: newestRun(k.table)})
 }
 
 // open begins to work on a run. The one before may still be ending: its last calls
