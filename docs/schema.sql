@@ -460,6 +460,14 @@ ALTER TABLE legal_holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE organization_schedules (
+    organization_id bigint NOT NULL,
+    schedule text NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    recorded_by text NOT NULL,
+    CONSTRAINT organization_schedules_schedule_check CHECK ((schedule <> ''::text))
+);
+
 CREATE TABLE organizations (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -478,7 +486,11 @@ CREATE TABLE organizations (
     probe_delay interval,
     probe_task_id bigint,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    base_url text,
+    settings_recorded text[] DEFAULT '{}'::text[] NOT NULL,
+    settings_decided text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT organizations_account_id_check CHECK ((account_id <> ''::text)),
+    CONSTRAINT organizations_base_url_check CHECK ((base_url ~ '^https?://[^/?#@]+$'::text)),
     CONSTRAINT organizations_breaker_kind_check CHECK ((breaker_kind = ANY (ARRAY['list'::text, 'delete'::text]))),
     CONSTRAINT organizations_breaker_reason_check CHECK ((breaker_reason = ANY (ARRAY['refused'::text, 'api_unavailable'::text, 'wrong_organisation'::text]))),
     CONSTRAINT organizations_check CHECK (((breaker_reason IS NULL) = (breaker_since IS NULL))),
@@ -486,6 +498,8 @@ CREATE TABLE organizations (
     CONSTRAINT organizations_mode_check CHECK ((mode = ANY (ARRAY['economy'::text, 'verified'::text, 'paranoid'::text]))),
     CONSTRAINT organizations_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$'::text)),
     CONSTRAINT organizations_scope_check CHECK ((scope = ANY (ARRAY['snapshot'::text, 'until_empty'::text]))),
+    CONSTRAINT organizations_settings_decided_check CHECK ((settings_decided <@ ARRAY['mode'::text, 'scope'::text, 'source'::text, 'account_id'::text, 'base_url'::text])),
+    CONSTRAINT organizations_settings_recorded_check CHECK ((settings_recorded <@ ARRAY['mode'::text, 'scope'::text, 'source'::text, 'account_id'::text, 'base_url'::text])),
     CONSTRAINT organizations_source_check CHECK ((source <> ''::text))
 );
 
@@ -579,6 +593,21 @@ ALTER TABLE remote_organizations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE schedule_runs (
+    organization_id bigint NOT NULL,
+    tick timestamp with time zone NOT NULL,
+    closes_at timestamp with time zone NOT NULL,
+    schedule text NOT NULL,
+    opened_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    opened_by text NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT schedule_runs_check CHECK ((closes_at > tick)),
+    CONSTRAINT schedule_runs_check1 CHECK (((opened_at >= tick) AND (opened_at < closes_at))),
+    CONSTRAINT schedule_runs_check2 CHECK ((ended_at >= closes_at)),
+    CONSTRAINT schedule_runs_check3 CHECK (((ended_at IS NULL) = (ended_by IS NULL)))
+);
+
 CREATE TABLE server_identity (
     only_row boolean DEFAULT true NOT NULL,
     system_identifier bigint NOT NULL,
@@ -653,6 +682,9 @@ ALTER TABLE ONLY image_deletion_tasks
 ALTER TABLE ONLY legal_holds
     ADD CONSTRAINT legal_holds_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY organization_schedules
+    ADD CONSTRAINT organization_schedules_pkey PRIMARY KEY (organization_id);
+
 ALTER TABLE ONLY organizations
     ADD CONSTRAINT organizations_name_key UNIQUE (name);
 
@@ -673,6 +705,12 @@ ALTER TABLE ONLY remote_organizations
 
 ALTER TABLE ONLY remote_organizations
     ADD CONSTRAINT remote_organizations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY schedule_runs
+    ADD CONSTRAINT schedule_runs_apart EXCLUDE USING gist (int8range(organization_id, organization_id, '[]'::text) WITH &&, tstzrange(tick, closes_at) WITH &&);
+
+ALTER TABLE ONLY schedule_runs
+    ADD CONSTRAINT schedule_runs_pkey PRIMARY KEY (organization_id, tick);
 
 ALTER TABLE ONLY server_identity
     ADD CONSTRAINT server_identity_pkey PRIMARY KEY (only_row);
@@ -704,6 +742,8 @@ CREATE INDEX organizations_of_budget ON organizations USING btree (budget_id);
 CREATE INDEX organizations_of_remote ON organizations USING btree (remote_id);
 
 CREATE UNIQUE INDEX pauses_in_force ON pauses USING btree (COALESCE(organization_id, (0)::bigint)) WHERE (resumed_at IS NULL);
+
+CREATE INDEX schedule_runs_not_ended ON schedule_runs USING btree (organization_id) WHERE (ended_at IS NULL);
 
 CREATE INDEX tasks_leased ON image_deletion_tasks USING btree (lease_until) WHERE (state = 'running'::text);
 
@@ -770,6 +810,9 @@ ALTER TABLE ONLY image_deletion_tasks
 ALTER TABLE ONLY legal_holds
     ADD CONSTRAINT legal_holds_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
 
+ALTER TABLE ONLY organization_schedules
+    ADD CONSTRAINT organization_schedules_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
+
 ALTER TABLE ONLY organizations
     ADD CONSTRAINT organizations_budget_id_fkey FOREIGN KEY (budget_id) REFERENCES rate_budgets(id);
 
@@ -778,6 +821,9 @@ ALTER TABLE ONLY organizations
 
 ALTER TABLE ONLY pauses
     ADD CONSTRAINT pauses_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
+
+ALTER TABLE ONLY schedule_runs
+    ADD CONSTRAINT schedule_runs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);
 
 ALTER TABLE ONLY task_images
     ADD CONSTRAINT task_images_task_id_fkey FOREIGN KEY (task_id) REFERENCES image_deletion_tasks(id);

@@ -62,9 +62,10 @@ type Settings struct {
 }
 
 // The organisation that every installation has from the start takes the name of
-// the first one that is configured, as long as nothing belongs to it.
+// the first one that is configured, as long as nothing belongs to it. What a worker
+// recorded for it need not be that one's.
 const renameFirst = `
-UPDATE organizations o SET name = $1
+UPDATE organizations o SET name = $1, settings_recorded = '{}'
 WHERE o.name = 'default' AND $1 <> 'default'
   AND NOT EXISTS (SELECT FROM organizations x WHERE x.name = $1)
   AND NOT EXISTS (SELECT FROM batches b WHERE b.organization_id = o.id)`
@@ -73,15 +74,18 @@ WHERE o.name = 'default' AND $1 <> 'default'
 const addOrganization = `
 INSERT INTO organizations (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM organizations WHERE name = $1) ON CONFLICT DO NOTHING`
 
+// What a worker has recorded, or a person has decided, stands.
 const recordOrganization = `
-UPDATE organizations
-SET mode = coalesce(nullif($2, ''), mode), scope = coalesce(nullif($3, ''), scope),
-    source = coalesce(nullif($4, ''), source), account_id = coalesce(nullif($5, ''), account_id)
+UPDATE organizations o
+SET mode = CASE WHEN 'mode' = ANY (o.settings_recorded || o.settings_decided) THEN o.mode ELSE coalesce(nullif($2, ''), o.mode) END,
+    scope = CASE WHEN 'scope' = ANY (o.settings_recorded || o.settings_decided) THEN o.scope ELSE coalesce(nullif($3, ''), o.scope) END,
+    source = CASE WHEN 'source' = ANY (o.settings_recorded || o.settings_decided) THEN o.source ELSE coalesce(nullif($4, ''), o.source) END,
+    account_id = CASE WHEN 'account_id' = ANY (o.settings_recorded || o.settings_decided) THEN o.account_id ELSE coalesce(nullif($5, ''), o.account_id) END
 WHERE name = $1
 RETURNING id`
 
 // RecordOrganization makes sure that the organisation is there and records its
-// settings. It returns its id.
+// settings, as long as no worker has: see [Store.Agree]. It returns its id.
 func (s *Store) RecordOrganization(ctx context.Context, name string, set Settings) (id int64, err error) {
 	err = s.inTx(ctx, "settings", func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, renameFirst, name); err != nil {
