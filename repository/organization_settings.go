@@ -61,8 +61,9 @@ func (s Settings) values(baseURL string) map[string]string {
 
 // Difference is a setting of a worker's own that is not the recorded one.
 type Difference struct {
-	Name          string
-	Own, Recorded string // empty: none
+	Name     string `json:"name"`
+	Own      string `json:"own"` // empty: none
+	Recorded string `json:"recorded"`
 }
 
 // DifferentSettingsError says that a worker would not work as the others do.
@@ -116,8 +117,6 @@ func (s *Store) Agreed(ctx context.Context, name string) (Agreed, error) {
 }
 
 const (
-	ensureOrganization = `INSERT INTO organizations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`
-
 	writeAgreed = `
 UPDATE organizations
 SET mode = nullif($2, ''), scope = nullif($3, ''), source = nullif($4, ''), account_id = nullif($5, ''), base_url = nullif($6, ''),
@@ -158,16 +157,13 @@ func (s *Store) Agree(ctx context.Context, p Person, name string, set Settings, 
 	own := set.values(baseURL)
 	err = s.inTx(ctx, "settings", func(tx pgx.Tx) error {
 		out = Agreement{}
-		for _, statement := range []string{renameFirst, ensureOrganization} {
+		for _, statement := range []string{renameFirst, addOrganization} {
 			if _, err := tx.Exec(ctx, statement, name); err != nil {
 				return err
 			}
 		}
 		var err error
 		if out.Agreed, err = scanAgreed(tx.QueryRow(ctx, agreedSettings+` FOR NO KEY UPDATE`, name)); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, ensureBudget, out.Organization); err != nil {
 			return err
 		}
 		var open bool

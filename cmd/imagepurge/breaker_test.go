@@ -78,6 +78,8 @@ func TestAPIThatIsNotThere(t *testing.T) {
 			t.Errorf("customer %d: %+v", id, x)
 		}
 	}
+	w.must(1, "run", "--once") // tasks wait for the address that was recorded
+	w.must(0, "org", "set", "default", "base_url="+w.ear.URL, "--reason", "the address was mistyped")
 	w.must(0, "run", "--once")
 	w.wantTruth(batch, ids)
 }

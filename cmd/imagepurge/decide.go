@@ -8,8 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagepurge/imagepurge/internal/settings"
-	"github.com/imagepurge/imagepurge/internal/term"
-	"github.com/imagepurge/imagepurge/repository"
 )
 
 func (a *app) pauseCommand() *cobra.Command {
@@ -43,11 +41,11 @@ func (a *app) pauseOrResume(ctx context.Context, organization, reason string, pa
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	return a.withStore(ctx, func(_ settings.Settings, d *database) error {
+	return a.withStore(ctx, func(s settings.Settings, d *database) error {
 		var org int64
 		what := "everything"
 		if organization != "" {
-			o, err := oneOrganization(ctx, d, organization)
+			o, err := oneOrganization(ctx, d, s, organization)
 			if err != nil {
 				return err
 			}
@@ -75,89 +73,4 @@ func (a *app) pauseOrResume(ctx context.Context, organization, reason string, pa
 			return err
 		})
 	})
-}
-
-func oneOrganization(ctx context.Context, d *database, name string) (repository.Organization, error) {
-	all, err := d.Organizations(ctx, name)
-	if err != nil {
-		return repository.Organization{}, err
-	}
-	if len(all) == 0 || name == "" {
-		return repository.Organization{}, usagef("there is no organisation %q; see: imagepurge org list", name)
-	}
-	return all[0], nil
-}
-
-func (a *app) orgCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "org", Short: "List organisations, or close a breaker", Example: "  imagepurge org list", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	list := &cobra.Command{
-		Use: "list", Short: "List organisations", Example: "  imagepurge org list", Args: exactly(0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(_ settings.Settings, d *database) error {
-				all, err := d.Organizations(cmd.Context(), "")
-				if err != nil {
-					return err
-				}
-				return a.print(all, func(w io.Writer) error { return orgTable(w, all) })
-			})
-		},
-	}
-	show := &cobra.Command{
-		Use: "show NAME", Short: "Show an organisation", Example: "  imagepurge org show default", Args: exactly(1, "an organisation's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(_ settings.Settings, d *database) error {
-				o, err := oneOrganization(cmd.Context(), d, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(o, func(w io.Writer) error { return orgTable(w, []repository.Organization{o}) })
-			})
-		},
-	}
-	var reason string
-	closeIt := &cobra.Command{
-		Use: "close-breaker NAME", Short: "Let an organisation's tasks be claimed again",
-		Example: "  imagepurge org close-breaker default --reason \"the password was changed\"", Args: exactly(1, "an organisation's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkReason(reason); err != nil {
-				return err
-			}
-			return a.withStore(cmd.Context(), func(_ settings.Settings, d *database) error {
-				o, err := oneOrganization(cmd.Context(), d, args[0])
-				if err != nil {
-					return err
-				}
-				closed, err := d.CloseBreaker(cmd.Context(), a.person(), o.Name, reason)
-				if err != nil {
-					return err
-				}
-				return a.print(map[string]any{"organization": o.Name, "closed": closed}, func(w io.Writer) error {
-					done := "the breaker of %s is closed\n"
-					if !closed {
-						done = "the breaker of %s was closed already\n"
-					}
-					_, err := fmt.Fprintf(w, done, o.Name)
-					return err
-				})
-			})
-		},
-	}
-	needReason(closeIt, &reason)
-	c.AddCommand(list, show, closeIt)
-	return c
-}
-
-func orgTable(w io.Writer, all []repository.Organization) error {
-	var rows [][]string
-	for _, o := range all {
-		breaker := "closed"
-		if o.BreakerReason != nil {
-			breaker = fmt.Sprintf("open since %s: %s (code %s)", when(o.BreakerSince), *o.BreakerReason, orDash(o.BreakerCode))
-		}
-		rows = append(rows, []string{o.Name, orDash(o.Mode), orDash(o.Scope), orDash(o.Source), orDash(o.AccountID), breaker, when(o.ProbeAt)})
-	}
-	return term.Table(w, []string{"ORGANIZATION", "MODE", "SCOPE", "SOURCE", "ACCOUNT", "BREAKER", "NEXT PROBE"}, rows)
 }

@@ -166,7 +166,8 @@ func (a *app) organizationFor(ctx context.Context, d *database, s settings.Setti
 			if configured, ok := s.Organization(o.Name); ok {
 				set = explicit(configured)
 			}
-			return o, set, nil
+			agreed, err := d.Agreed(ctx, o.Name)
+			return o, decided(agreed, set), err
 		}
 	}
 	return none, repository.Settings{}, usagef("there is no organisation %q; see: imagepurge org list", name)

@@ -130,6 +130,8 @@ type stopping struct {
 
 	mu  sync.Mutex
 	got os.Signal
+
+	outer *stopping // of one that ends for other reasons as well: whose signals count
 }
 
 func watchSignals(parent context.Context) *stopping {
@@ -161,6 +163,9 @@ func watchSignals(parent context.Context) *stopping {
 
 // status is the exit status that the signal stands for; 0: there was none.
 func (s *stopping) status() int {
+	if s.outer != nil {
+		return s.outer.status()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.got {
@@ -198,44 +203,40 @@ func (c *crew) run(stop *stopping) ([]result, error) {
 		results []result
 		faults  []error
 	)
-	for _, o := range c.s.Organizations {
-		if c.flags.organization != "" && o.Name != c.flags.organization {
-			continue
-		}
-		w, err := c.worker(stop.ctx, o)
-		if err != nil {
-			return nil, err
-		}
+	posts, err := c.posts(stop.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range posts {
 		group.Go(func() {
-			r, err := w.work(stop)
+			r, err := w.keepWorking(stop)
 			mu.Lock()
 			defer mu.Unlock()
 			results = append(results, r)
 			if err != nil {
-				faults = append(faults, fmt.Errorf("%s: %w", o.Name, err))
+				faults = append(faults, fmt.Errorf("%s: %w", w.o.Name, err))
 			}
 		})
 	}
 	listened := c.listen(stop.ctx)
 	group.Wait()
 	listened()
-	if len(results) == 0 {
-		return nil, usagef("there is no organisation %q in the settings", c.flags.organization)
-	}
 	return results, errors.Join(faults...)
 }
 
 // post is one organisation's place in the crew.
 type post struct {
 	*crew
-	o       settings.Organization
+	o       settings.Organization // with the settings that all workers agree on
+	given   settings.Organization // as this process was told
+	agreed  repository.Agreed
 	options worker.Options
 	client  *capillary.Client
 }
 
 // client makes the client of an organisation's API.
 func (a *app) client(s settings.Settings, o settings.Organization) (*capillary.Client, error) {
-	if o.BaseURL == "" || o.Username == "" {
+	if o.BaseURL == "" || o.Auth() == settings.Basic && o.Username == "" {
 		if err := s.NeedAPI(); err != nil {
 			return nil, err
 		}
@@ -251,11 +252,12 @@ func (a *app) client(s settings.Settings, o settings.Organization) (*capillary.C
 	return api, nil
 }
 
-func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, error) {
-	var org int64
-	if err := patiently(ctx, func() (err error) { org, err = c.d.RecordOrganization(ctx, o.Name, effective(o)); return err }); err != nil {
+func (c *crew) worker(ctx context.Context, given settings.Organization) (*post, error) {
+	o, agreed, err := c.agree(ctx, given)
+	if err != nil {
 		return nil, err
 	}
+	org := agreed.Organization
 	key, err := keyBudget(c.s, o)
 	if err != nil {
 		return nil, err
@@ -273,7 +275,7 @@ func (c *crew) worker(ctx context.Context, o settings.Organization) (*post, erro
 		return nil, err
 	}
 	name := o.Name
-	return &post{crew: c, o: o, client: api, options: worker.Options{
+	return &post{crew: c, o: o, given: given, agreed: agreed, client: api, options: worker.Options{
 		Config: worker.Config{
 			Claim: purge.Claim{
 				Organization: org, Batch: c.flags.batch, Owner: owner, Lease: c.s.Lease,

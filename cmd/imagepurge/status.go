@@ -106,7 +106,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		}
 		st.Running = append(st.Running, run)
 		if look.Breaker != "" {
-			st.Trouble = append(st.Trouble, fmt.Sprintf("breaker of %s is open since %s: %s (HTTP %d, code %s)", o.Name, term.Time(look.BreakerSince, nil), look.Breaker, look.BreakerStatus, look.BreakerCode))
+			st.Trouble = append(st.Trouble, breakerSentence(o.Name, look))
 		}
 		if window.Open && look.Ready && !look.Paused && st.Now.Sub(window.OpenedAt) > noProgressAfter &&
 			(st.LastFinished == nil || st.Now.Sub(*st.LastFinished) > noProgressAfter) {

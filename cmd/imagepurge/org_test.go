@@ -1,0 +1,98 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imagepurge/imagepurge/capillary/sandbox"
+)
+
+func TestAWorkerThatDiffersRefuses(t *testing.T) {
+	t.Parallel()
+	crowd := present(161, 4, 1)
+	w := newWorld(t, sandbox.Options{Seed: 161, Population: crowd})
+	batch := w.enqueue(everyone(crowd))
+	w.must(0, "run", "--once", "--limit", "1")
+	e := w.with("IMAGEPURGE_MODE=economy", "CAPILLARY_SOURCE=WEB").must(1, "run", "--once")
+	for _, says := range []string{"mode is economy here, and verified is recorded", "source is WEB here, and INSTORE is recorded", "imagepurge org set default mode=economy source=WEB --reason"} {
+		if !strings.Contains(e.err, says) {
+			t.Errorf("doesn't say %q: %s", says, e)
+		}
+	}
+	e = w.with("CAPILLARY_BASE_URL=http://127.0.0.1:1").must(1, "run", "--once")
+	for _, says := range []string{"base_url is http://127.0.0.1:1 here, and " + w.ear.URL + " is recorded, for which tasks wait", "imagepurge org set default base_url=http://127.0.0.1:1 --reason"} {
+		if !strings.Contains(e.err, says) {
+			t.Errorf("doesn't say %q: %s", says, e)
+		}
+	}
+	// Written otherwise, it is the same.
+	w.with("CAPILLARY_BASE_URL="+w.ear.URL+"/v2/").must(0, "run", "--once")
+	w.wantTruth(batch, everyone(crowd))
+	// No task waits: another address is recorded, and said.
+	if e := w.with("CAPILLARY_BASE_URL=http://127.0.0.1:1").must(0, "run", "--once"); !strings.Contains(e.err, "the base URL was changed") {
+		t.Errorf("%s", e)
+	}
+	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'organization.move'"); n != 1 {
+		t.Errorf("%d audit entries", n)
+	}
+}
+
+func TestOrgSetStandsAboveSettings(t *testing.T) {
+	t.Parallel()
+	crowd := present(162, 6, 2)
+	w := newWorld(t, sandbox.Options{Seed: 162, Population: crowd})
+	w.must(0, "run", "--once")
+	for _, args := range [][]string{{"mode=economy"}, {"mode=fast", "--reason", "x"}, {"rate=5", "--reason", "x"}, {"--reason", "x"}, {"base_url=", "--reason", "x"}, {"mode=economy", "mode=verified", "--reason", "x"}} {
+		w.must(2, append([]string{"org", "set", "default"}, args...)...)
+	}
+	w.must(2, "org", "set", "nobody", "mode=economy", "--reason", "x")
+	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
+	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'organization.set' AND reason = 'fewer calls' AND actor = 'tester'"); n != 1 {
+		t.Errorf("%d audit entries", n)
+	}
+	batch := w.with("IMAGEPURGE_MODE=verified").enqueue(everyone(crowd))
+	if e := w.with("IMAGEPURGE_MODE=verified").must(0, "run", "--once"); !strings.Contains(e.err, "a person has decided") {
+		t.Errorf("%s", e)
+	}
+	w.wantCalls(batch, func(n int) int { return n + 1 })
+	if e := w.must(0, "org", "show", "default"); !strings.Contains(e.out, "decided by a person") || !strings.Contains(e.out, "economy") || !strings.Contains(e.out, "basic") {
+		t.Errorf("%s", e)
+	}
+	type shown struct {
+		Host, Authentication string
+		Settings             map[string]struct{ Value, From string }
+	}
+	if got := parse[shown](w, w.must(0, "org", "show", "default", "-o", "json").out); got.Settings["mode"].Value != "economy" || "http://"+got.Host != w.ear.URL || got.Authentication != "basic" {
+		t.Errorf("%+v", got)
+	}
+	w.must(0, "org", "set", "default", "mode=", "--reason", "as the settings say")
+	w.with("IMAGEPURGE_MODE=paranoid").must(0, "run", "--once")
+	w.must(1, "run", "--once") // verified, by default
+}
+
+// A running worker takes over what a person sets, in order, and goes on.
+func TestRunningWorkersTakeOver(t *testing.T) {
+	t.Parallel()
+	w, ids, batch, worker := steady(t, 163, 120)
+	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
+	w.within(5*time.Second, "the worker says so", func() bool { return strings.Contains(worker.errOut.String(), "work begins again") })
+	w.until("all is purged", func() bool {
+		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") == len(ids)
+	})
+	worker.stop()
+	w.wantTruth(batch, ids)
+	w.wantHarmless(true)
+}
+
+// A worker whose credentials would go elsewhere than a person has confirmed ends.
+func TestRunningWorkersEndForAnotherAddress(t *testing.T) {
+	t.Parallel()
+	w, _, _, worker := steady(t, 164, 120)
+	w.must(0, "org", "set", "default", "base_url=http://127.0.0.1:1", "--reason", "moved")
+	e := worker.wait()
+	if e.status != 1 || !strings.Contains(e.err, "base_url is "+w.ear.URL+" here, and http://127.0.0.1:1 is recorded") {
+		t.Errorf("%s", e)
+	}
+	w.wantAtRest()
+}
