@@ -172,20 +172,22 @@ func classifyListing(status int, body []byte, customer int64) verdict {
 
 // words has the sentences for the codes that are this package's own.
 var words = map[string]string{
-	"cancelled":       "imagepurge was stopped during the call",
-	"dns":             "the API's host name could not be resolved",
-	"duplicate_token": "the listing shows the same image twice",
-	"invalid":         "nothing was sent: the call has no valid customer, source or index",
-	"late":            "nothing was sent: the time for sending was over",
-	"missing_token":   "the listing has an image without an s3Token",
-	"redirect":        "the API answered with a redirect, which is not followed; check the base URL",
-	"refused":         "no connection to the API",
-	"reset":           "the connection was lost before an answer came",
-	"spent":           "nothing was sent: this delete was sent before",
-	"timeout":         "no answer in time",
-	"tls":             "no secure connection to the API",
-	"unreadable":      "the answer was cut off or could not be read",
-	"wrong_customer":  "the listing is another customer's",
+	"cancelled":         "imagepurge was stopped during the call",
+	"dns":               "the API's host name could not be resolved",
+	"duplicate_token":   "the listing shows the same image twice",
+	"invalid":           "nothing was sent: the call has no valid customer, source or index",
+	"late":              "nothing was sent: the time for sending was over",
+	"missing_token":     "the listing has an image without an s3Token",
+	"redirect":          "the API answered with a redirect, which is not followed; check the base URL",
+	"refused":           "no connection to the API",
+	"reset":             "the connection was lost before an answer came",
+	"spent":             "nothing was sent: this delete was sent before",
+	"timeout":           "no answer in time",
+	"tls":               "no secure connection to the API",
+	"token_expired":     "the API did not take the token any more; a new one is fetched",
+	"token_unavailable": "nothing was sent: no OAuth token could be had",
+	"unreadable":        "the answer was cut off or could not be read",
+	"wrong_customer":    "the listing is another customer's",
 }
 
 // classSentences are for answers whose code has no sentence of its own.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs"
@@ -31,22 +32,21 @@ const (
 
 // Client calls one API as one till. It is safe for concurrent use.
 type Client struct {
-	base         *url.URL
-	credentials  credentials
-	transport    *http.Transport
-	timeout      time.Duration
-	userAgent    string
-	maxBodyBytes int64
-	now          func() time.Time
+	base      *url.URL
+	auth      *atomic.Pointer[auth] // see Authenticate
+	transport *http.Transport
+	// tokenTransport is for the call that fetches a token alone: its body is none
+	// that the guard lets pass.
+	tokenTransport *http.Transport
+	timeout        time.Duration
+	userAgent      string
+	maxBodyBytes   int64
+	now            func() time.Time
 }
 
 // New makes a client. Its errors name no credential.
 func New(o Options) (*Client, error) {
 	base, err := parseBase(o.BaseURL, o.AllowPlainHTTP)
-	if err != nil {
-		return nil, err
-	}
-	creds, err := o.basic()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		base:         base,
-		credentials:  creds,
+		auth:         new(atomic.Pointer[auth]),
 		timeout:      o.RequestTimeout,
 		userAgent:    o.UserAgent,
 		maxBodyBytes: o.MaxBodyBytes,
@@ -105,11 +105,19 @@ func New(o Options) (*Client, error) {
 		MaxResponseHeaderBytes: maxResponseHeaderBytes,
 		WriteBufferSize:        writeBufferBytes,
 	}
+	c.tokenTransport = newTokenTransport(d)
+	if err := c.Authenticate(o); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
 // CloseIdleConnections closes the connections that no call uses.
-func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+// It waits for a token that is being fetched.
+func (c *Client) CloseIdleConnections() {
+	c.auth.Load().close()
+	c.transport.CloseIdleConnections()
+}
 
 // String names the API, and nothing else of the client.
 func (c *Client) String() string {
@@ -186,10 +194,42 @@ func (c *Client) answer(v verdict, status int, sentAt time.Time) jobs.Answer {
 	return a
 }
 
-// do makes one call. permit is nil for a listing.
+// attempt is one call as it goes out.
+type attempt struct {
+	method, path, query string
+	permit              *clearance.Clearance // nil: a listing
+	classify            func(int, []byte) verdict
+	pass                pass
+}
+
+// do makes one call. permit is nil for a listing. A listing whose token was not
+// taken is sent once more with a new one; a DELETE never is.
 func (c *Client) do(parent context.Context, method, path, query string, permit *clearance.Clearance, classify func(int, []byte) verdict) jobs.Answer {
 	timed, cancel := context.WithTimeout(parent, c.timeout)
 	defer cancel()
+	who := c.auth.Load()
+	for again := false; ; again = true {
+		granted, failed := who.pass(timed)
+		if failed != nil {
+			return c.noToken(parent, timed, *failed)
+		}
+		answer := c.once(parent, timed, attempt{method, path, query, permit, classify, granted})
+		expired := who.judge(granted, answer)
+		switch {
+		case !expired, permit == nil && again:
+			return answer
+		case permit != nil:
+			// It did not run, and it is not sent again: a DELETE has one path, that of
+			// a committed intent.
+			a := c.answer(verdict{class: jobs.ClassNotRun, code: "token_expired"}, answer.HTTPStatus, answer.SentAt)
+			return a
+		}
+	}
+}
+
+// once sends one request.
+func (c *Client) once(parent, timed context.Context, what attempt) jobs.Answer {
+	method, path, query, permit := what.method, what.path, what.query, what.permit
 	ctx, abort := context.WithCancelCause(timed)
 	defer abort(nil)
 
@@ -200,7 +240,7 @@ func (c *Client) do(parent context.Context, method, path, query string, permit *
 		URL:    &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: path, RawQuery: query},
 		Header: http.Header{"Accept": {"application/json"}, "User-Agent": {c.userAgent}},
 	})
-	c.credentials(request)
+	what.pass.sign(request)
 	call := &call{
 		line:      []byte(method + " " + path + "?" + query + " HTTP/1.1\r\n"),
 		clearance: permit,
@@ -241,7 +281,7 @@ func (c *Client) do(parent context.Context, method, path, query string, permit *
 		}
 		return c.answer(verdict{class: jobs.ClassUnknown, code: word}, status, f.sentAt)
 	}
-	answer := c.answer(classify(status, body), status, f.sentAt)
+	answer := c.answer(what.classify(status, body), status, f.sentAt)
 	answer.RetryAfter = retryAfter(response.Header, answer.AnsweredAt)
 	return answer
 }

@@ -179,10 +179,10 @@ func TestSecretsStayInside(t *testing.T) {
 		inside  *Client
 		creds   credentials
 	}
-	held := holder{good, c, c, c.credentials}
+	held := holder{good, c, c, c.auth.Load().fixed}
 	logger := slog.New(slog.NewJSONHandler(&out, nil))
 	texts := slog.New(slog.NewTextHandler(&out, nil))
-	for _, v := range []any{good, &good, c, *c, held, &held, c.credentials, []any{good, c}} {
+	for _, v := range []any{good, &good, c, *c, held, &held, c.auth.Load().fixed, []any{good, c}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}

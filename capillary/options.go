@@ -33,6 +33,12 @@ type Options struct {
 	Username    string `json:"-"`
 	Password    string `json:"-"`
 	PasswordMD5 string `json:"-"`
+	// OAuthKey and OAuthSecret stand instead of the three above. AttributionType
+	// and AttributionCode name the till on whose behalf calls run; both or neither.
+	OAuthKey        string `json:"-"`
+	OAuthSecret     string `json:"-"`
+	AttributionType string
+	AttributionCode string
 	// RequestTimeout covers one call from the dial to the body's last byte.
 	RequestTimeout time.Duration
 	// AllowPlainHTTP permits http:// for hosts that aren't loopback.
