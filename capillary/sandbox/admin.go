@@ -68,6 +68,8 @@ func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 		_ = s.model.journal.WriteNDJSON(w) // the caller left
 	case len(parts) == 1 && parts[0] == "stats" && r.Method == http.MethodGet:
 		writeJSON(w, 200, s.Stats())
+	case len(parts) == 2 && parts[0] == "tokens" && parts[1] == "revoke" && r.Method == http.MethodPost:
+		writeJSON(w, 200, map[string]int{"revoked": s.RevokeTokens()})
 	case parts[0] == "customers" && len(parts) > 1:
 		id, err := strconv.ParseInt(parts[1], 10, 64)
 		if err != nil {

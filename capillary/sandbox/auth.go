@@ -63,6 +63,16 @@ func (g *gate) who(r *http.Request, now time.Time) *access {
 	return g.basic[user+"\x00"+password]
 }
 
+// RevokeTokens ends all tokens that were given so far, as the platform may at any
+// time. It says how many.
+func (s *Server) RevokeTokens() int {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	n := len(s.gate.tokens)
+	clear(s.gate.tokens)
+	return n
+}
+
 // allow counts a call of the key.
 func (g *gate) allow(a *access, now time.Time) (ok bool, wait time.Duration) {
 	g.mu.Lock()

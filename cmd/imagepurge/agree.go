@@ -124,9 +124,11 @@ func (p *post) keepWorking(stop *stopping) (result, error) {
 		inner := &stopping{ctx: stop.ctx, orderly: either(ctx, stop.orderly, changed), outer: stop}
 		watched := make(chan struct{})
 		go func() { defer close(watched); p.watchSettings(ctx, changed) }()
+		hangup := p.keys.onHangup(ctx)
 		r, err := p.work(inner)
 		cancel()
 		<-watched
+		<-hangup
 		all = all.and(r)
 		if err != nil || !closed(changed) || closed(stop.orderly) || stop.ctx.Err() != nil {
 			return all, err

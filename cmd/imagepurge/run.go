@@ -232,6 +232,7 @@ type post struct {
 	agreed  repository.Agreed
 	options worker.Options
 	client  *capillary.Client
+	keys    *credentials
 }
 
 // client makes the client of an organisation's API.
@@ -241,11 +242,7 @@ func (a *app) client(s settings.Settings, o settings.Organization) (*capillary.C
 			return nil, err
 		}
 	}
-	api, err := capillary.New(capillary.Options{
-		BaseURL: o.BaseURL, Username: o.Username, Password: o.Password, PasswordMD5: o.PasswordMD5,
-		RequestTimeout: s.RequestTimeout, AllowPlainHTTP: s.AllowPlainHTTP, MaxIdleConns: s.Concurrency,
-		UserAgent: "imagepurge/" + version(), Now: time.Now,
-	})
+	api, err := capillary.New(apiOptions(s, o))
 	if err != nil {
 		return nil, fmt.Errorf("organisation %s: %w", o.Name, err)
 	}
@@ -275,7 +272,8 @@ func (c *crew) worker(ctx context.Context, given settings.Organization) (*post, 
 		return nil, err
 	}
 	name := o.Name
-	return &post{crew: c, o: o, given: given, agreed: agreed, client: api, options: worker.Options{
+	keys := &credentials{api: api, log: c.log.With("organization", name), of: given}
+	return &post{keys: keys, crew: c, o: o, given: given, agreed: agreed, client: api, options: worker.Options{
 		Config: worker.Config{
 			Claim: purge.Claim{
 				Organization: org, Batch: c.flags.batch, Owner: owner, Lease: c.s.Lease,
@@ -292,7 +290,7 @@ func (c *crew) worker(ctx context.Context, given settings.Organization) (*post, 
 		Terms: purge.Terms{Organization: org, Lease: c.s.Lease, RequestTimeout: c.s.RequestTimeout, Host: host},
 		PID:   os.Getpid(), Version: version(), Bell: c.bells.add(org),
 		Store: c.d.Store, API: api, Now: time.Now, Log: c.log.With("organization", name),
-		Watch: func(st worker.Stats) { c.screen.watch(name, st) },
+		Watch: func(st worker.Stats) { c.screen.watch(name, st) }, BeforeProbe: func(context.Context) { keys.reread() },
 	}}, nil
 }
 

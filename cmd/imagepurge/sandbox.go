@@ -20,6 +20,9 @@ type sandboxFlags struct {
 	faults                   float64
 	unknown, merged, erased  float64
 	username, password       string
+	oauthKey, oauthSecret    string
+	tokenTTL                 time.Duration
+	organization             int64
 	exposed, ascendingDelete bool
 }
 
@@ -48,6 +51,10 @@ and the images of a customer at /sandbox/customers/ID.`,
 	fl.Float64Var(&f.erased, "erased", 0, "share of customers that the platform has erased")
 	fl.StringVar(&f.username, "username", sandbox.DefaultKey().Username, "of the key")
 	fl.StringVar(&f.password, "password", sandbox.DefaultKey().Password, "of the key")
+	fl.StringVar(&f.oauthKey, "oauth-key", sandbox.DefaultKey().OAuthKey, "of the key, for tokens")
+	fl.StringVar(&f.oauthSecret, "oauth-secret", sandbox.DefaultKey().OAuthSecret, "of the key, for tokens")
+	fl.DurationVar(&f.tokenTTL, "token-ttl", 5*time.Minute, "how long a token lives; POST to /sandbox/tokens/revoke ends all")
+	fl.Int64Var(&f.organization, "organization-number", sandbox.DefaultOrg, "the organisation's number inside of s3Tokens")
 	fl.BoolVar(&f.exposed, "exposed", false, "allow an address that is not of this machine alone")
 	fl.BoolVar(&f.ascendingDelete, "ascending-delete", false, "read several indexes of one DELETE one by one, each shifting the rest")
 	return c
@@ -66,10 +73,14 @@ func (a *app) sandbox(cmd *cobra.Command, f sandboxFlags) (err error) {
 		return usagef("--unknown, --merged and --erased are shares, together at most 1")
 	case f.perMinute < 0:
 		return usagef("--rate is 0 or more")
+	case f.tokenTTL < time.Second:
+		return usagef("--token-ttl is a second or more")
+	case f.organization <= 0:
+		return usagef("--organization-number is positive")
 	}
 	o := sandbox.Options{
-		Seed: f.seed, Keys: []sandbox.Key{{Username: f.username, Password: f.password}}, Exposed: f.exposed, ListingLag: f.lag,
-		Population: sandbox.Populate(f.seed, f.customers, sandbox.PopulateOptions{Unknown: f.unknown, Merged: f.merged, Erased: f.erased}),
+		Seed: f.seed, Keys: []sandbox.Key{{Username: f.username, Password: f.password, OAuthKey: f.oauthKey, OAuthSecret: f.oauthSecret}}, TokenTTL: f.tokenTTL, Exposed: f.exposed, ListingLag: f.lag,
+		Population: sandbox.Populate(f.seed, f.customers, sandbox.PopulateOptions{Unknown: f.unknown, Merged: f.merged, Erased: f.erased, Org: f.organization}),
 		Limit:      sandbox.Limit{PerMinute: f.perMinute, RetryAfter: sandbox.RetryAfterSeconds},
 	}
 	if f.median > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ type Options struct {
 	// Watch is called with the worker's numbers about once a second, and once at
 	// the end, from one goroutine. It must not block.
 	Watch func(Stats)
+	// BeforeProbe is called before the call that probes an open breaker, so that
+	// credentials can be read again: it may be that they were mended.
+	BeforeProbe func(context.Context)
 }
 
 // Sizes of the shell.
@@ -262,6 +266,9 @@ func (w *Worker) claim(ctx context.Context, c purge.Claim) Event {
 		if changed, err = w.o.Store.NoteServer(ctx, w.o.Config.Purge.WorstCase()); changed {
 			w.o.Log.Warn("database server changed (fail-over): nothing is claimed until a delete that it may have lost can't run any more", "wait", w.o.Config.Purge.WorstCase())
 		}
+	}
+	if w.o.BeforeProbe != nil && slices.ContainsFunc(records, func(r purge.Record) bool { return r.Probe }) {
+		w.o.BeforeProbe(ctx)
 	}
 	return ClaimEnded{Records: records, Err: err}
 }
