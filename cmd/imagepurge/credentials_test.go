@@ -100,7 +100,9 @@ func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 			ids := everyone(crowd)
 			batch := w.enqueue(ids)
 			worker := w.start("run")
-			w.until("the breaker opens", func() bool { return w.count("SELECT count(*) FROM organizations WHERE breaker_reason = 'refused'") == 1 })
+			w.until("the breaker opens", func() bool {
+				return w.count("SELECT count(*) FROM organizations WHERE breaker_reason = 'refused'") == 1
+			})
 			if e := w.must(0, "status"); !strings.Contains(e.out, "org close-breaker default") || !strings.Contains(e.out, "next probe") {
 				t.Errorf("status doesn't say what to type: %s", e)
 			}
