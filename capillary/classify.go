@@ -171,7 +171,7 @@ func classifyListing(status int, body []byte, customer int64) verdict {
 }
 
 // words has the sentences for the codes that are this package's own.
-var words = map[string]string{
+var words = map[string]string{ //nolint:gosec // sentences about tokens, no tokens
 	"cancelled":         "imagepurge was stopped during the call",
 	"dns":               "the API's host name could not be resolved",
 	"duplicate_token":   "the listing shows the same image twice",

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	tokenPath   = "/v3/oauth/token/generate"
-	tokenHeader = "X-CAP-API-OAUTH-TOKEN"
+	tokenPath   = "/v3/oauth/token/generate" //nolint:gosec // a path, no credential
+	tokenHeader = "X-CAP-API-OAUTH-TOKEN"    //nolint:gosec // a header's name
 	typeHeader  = "X-CAP-API-ATTRIBUTION-ENTITY-TYPE"
 	codeHeader  = "X-CAP-API-ATTRIBUTION-ENTITY-CODE"
 
@@ -59,7 +59,7 @@ func (c *Client) Authenticate(o Options) error {
 		}
 		next.fixed = basic
 	case o.Username != "" || o.Password != "" || o.PasswordMD5 != "":
-		return errors.New("Basic and OAuth exclude each other")
+		return errors.New("credentials for Basic and for OAuth exclude each other")
 	case o.OAuthKey == "" || o.OAuthSecret == "":
 		return errors.New("OAuth needs both key and secret")
 	case (o.AttributionType == "") != (o.AttributionCode == ""):

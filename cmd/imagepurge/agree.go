@@ -71,15 +71,11 @@ func (c *crew) agree(ctx context.Context, o settings.Organization) (settings.Org
 	var differ *repository.DifferentSettingsError
 	switch {
 	case errors.As(err, &differ):
-		var type1 []string
+		var assignments []string
 		for _, d := range differ.Differences {
-			own := d.Own
-			if own == "" {
-				own = "none"
-			}
-			type1 = append(type1, d.Name+"="+own)
+			assignments = append(assignments, d.Name+"="+valueOrNone(d.Own))
 		}
-		return o, got.Agreed, hint(differ, "give this process the recorded values; or, for all workers: imagepurge org set %s %s --reason \"…\"", o.Name, strings.Join(type1, " "))
+		return o, got.Agreed, hint(differ, "give this process the recorded values; or, for all workers: imagepurge org set %s %s --reason \"…\"", o.Name, strings.Join(assignments, " "))
 	case err != nil:
 		return o, got.Agreed, err
 	}
@@ -140,6 +136,7 @@ func (p *post) keepWorking(stop *stopping) (result, error) {
 		}
 		next, err := again.worker(stop.ctx, p.given)
 		if err != nil {
+			p.log.Error("work on this organisation has ended: its settings are not those that were set for all workers", "error", err)
 			return all, err
 		}
 		p = next
