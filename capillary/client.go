@@ -216,13 +216,12 @@ func (c *Client) do(parent context.Context, method, path, query string, permit *
 		answer := c.once(parent, timed, attempt{method, path, query, permit, classify, granted})
 		expired := who.judge(granted, answer)
 		switch {
-		case !expired, permit == nil && again:
+		case !expired, again:
 			return answer
 		case permit != nil:
 			// It did not run, and it is not sent again: a DELETE has one path, that of
 			// a committed intent.
-			a := c.answer(verdict{class: jobs.ClassNotRun, code: "token_expired"}, answer.HTTPStatus, answer.SentAt)
-			return a
+			return c.answer(verdict{class: jobs.ClassNotRun, code: "token_expired"}, answer.HTTPStatus, answer.SentAt)
 		}
 	}
 }

@@ -168,34 +168,40 @@ func TestAPersonsDecisionStandsAboveWorkers(t *testing.T) {
 // Of workers that come at once with different settings one kind wins, whole.
 func TestWorkersThatStartAtOnceAgree(t *testing.T) {
 	t.Parallel()
-	d := open(t)
-	var (
-		group sync.WaitGroup
-		mu    sync.Mutex
-		won   []string
-	)
-	for i := range 8 {
-		group.Go(func() {
-			set := own
-			if i%2 == 1 {
-				set.Mode, set.Source = jobs.Economy, "WEB"
-			}
-			got, err := d.agree(set, someURL)
-			var differ *repository.DifferentSettingsError
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				won = append(won, fmt.Sprint(got.Settings()))
-			case !errors.As(err, &differ) || len(differ.Differences) != 2:
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	slices.Sort(won)
-	if won = slices.Compact(won); len(won) != 1 {
-		t.Errorf("%v", won)
+	d := openWith(t, 8)
+	for range 10 {
+		d.by("UPDATE organizations SET settings_recorded = '{}'")
+		var (
+			group sync.WaitGroup
+			mu    sync.Mutex
+			won   []string
+		)
+		begin := make(chan struct{})
+		for i := range 8 {
+			group.Go(func() {
+				set := own
+				if i%2 == 1 {
+					set.Mode, set.Source = jobs.Economy, "WEB"
+				}
+				<-begin
+				got, err := d.agree(set, someURL)
+				var differ *repository.DifferentSettingsError
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					won = append(won, fmt.Sprint(got.Settings()))
+				case !errors.As(err, &differ) || len(differ.Differences) != 2:
+					t.Error(err)
+				}
+			})
+		}
+		close(begin)
+		group.Wait()
+		slices.Sort(won)
+		if won = slices.Compact(won); len(won) != 1 {
+			t.Fatalf("%v", won)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func oneOrganization(ctx context.Context, d *database, s settings.Settings, name
 		}
 		there = append(there, o.Name)
 	}
-	return none, usagef("there is no organisation %q; there is %s", name, strings.Join(there, ", "))
+	return none, usagef("there is no organisation %q; see: imagepurge org list; there is %s", name, strings.Join(there, ", "))
 }
 
 func known(all []repository.Organization, name string) bool {

@@ -69,15 +69,16 @@ func TestOneKeyHasOneBudget(t *testing.T) {
 		file string
 		want []string
 	}{
-		"one key under two labels":  {brands("name: a"+till, "name: b; base_url: https://eu.api.capillarytech.com:443; username: hunter2"), []string{missing}},
-		"the same key of OAuth":     {brands("name: a; base_url: https://x; oauth_key: hunter2", "name: b; base_url: https://x; oauth_key: hunter2"), []string{missing}},
-		"it is meant":               {brands("name: a"+till, "name: b"+till+"; shares_key_with: a"), nil},
-		"it is meant, backwards":    {brands("name: a; shares_key_with: b"+till, "name: b"+till), nil},
-		"it is meant, three":        {brands("name: a"+till, "name: b"+till+"; shares_key_with: a", "name: c; shares_key_with: b"+till), nil},
-		"another host":              {brands("name: a"+till, "name: b; base_url: https://apac.api.capillarytech.com; username: hunter2"), nil},
-		"another user":              {brands("name: a"+till, "name: b; base_url: https://eu.api.capillarytech.com; username: other"), nil},
-		"OAuth's key is no user":    {brands("name: a; base_url: https://x; oauth_key: hunter2", "name: b; base_url: https://x; username: hunter2"), nil},
-		"nothing to compare as yet": {brands("name: a; username: hunter2", "name: b; username: hunter2"), nil},
+		"one key under two labels":    {brands("name: a"+till, "name: b; base_url: https://eu.api.capillarytech.com:443; username: hunter2"), []string{missing}},
+		"the same key of OAuth":       {brands("name: a; base_url: https://x; oauth_key: hunter2", "name: b; base_url: https://x; oauth_key: hunter2"), []string{missing}},
+		"it is meant":                 {brands("name: a"+till, "name: b"+till+"; shares_key_with: a"), nil},
+		"it is meant, backwards":      {brands("name: a; shares_key_with: b"+till, "name: b"+till), nil},
+		"it is meant, three":          {brands("name: a"+till, "name: b"+till+"; shares_key_with: a", "name: c; shares_key_with: b"+till), nil},
+		"it is meant, three forwards": {brands("name: a; shares_key_with: b"+till, "name: b; shares_key_with: c"+till, "name: c"+till), nil},
+		"another host":                {brands("name: a"+till, "name: b; base_url: https://apac.api.capillarytech.com; username: hunter2"), nil},
+		"another user":                {brands("name: a"+till, "name: b; base_url: https://eu.api.capillarytech.com; username: other"), nil},
+		"OAuth's key is no user":      {brands("name: a; base_url: https://x; oauth_key: hunter2", "name: b; base_url: https://x; username: hunter2"), nil},
+		"nothing to compare as yet":   {brands("name: a; username: hunter2", "name: b; username: hunter2"), nil},
 		"different rates": {brands("name: a; rate_per_minute: 300"+till, "name: b; shares_key_with: a; rate_per_minute: 400"+till), []string{
 			"organizations.b.rate_per_minute (f.yaml:8): differs from that of a (f.yaml:3), which has the same API key; give the same for both, such as rate_per_minute left out of both"}},
 		"a share of one": {brands("name: a"+till, "name: b; shares_key_with: a; rate_share: 80%"+till), []string{
