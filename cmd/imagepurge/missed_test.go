@@ -22,6 +22,13 @@ func TestMissedWindowIsTold(t *testing.T) {
 	if e := w.must(3, "status", "--check"); !strings.Contains(e.out, "missed window") {
 		t.Errorf("the missed window is not told: %s", e)
 	}
+	// A worker was there in all windows of these hours, and did not come so far.
+	w.exec(`INSERT INTO schedule_runs (organization_id, tick, closes_at, schedule, opened_at, opened_by)
+		SELECT 1, tick, tick + interval '1 minute', 'in words', tick, 'a worker' FROM
+		generate_series(date_trunc('hour', now()) - interval '3 hours', now() - interval '1 minute', interval '1 hour') tick`)
+	if e := w.must(0, "status", "--check"); strings.Contains(e.out, "missed") {
+		t.Errorf("a window that had its run is told as missed: %s", e)
+	}
 	w.must(0, "run", "--once")
 	w.must(0, "status", "--check")
 }

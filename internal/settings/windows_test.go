@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +40,19 @@ func TestWindowsAndBlackoutOfAnOrganization(t *testing.T) {
 	}
 	if got, want := lines["blackout"], "2026-12-24, 2027-04-02..2027-04-05 (f.yaml:7)"; got != want {
 		t.Errorf("blackout is explained as %s, want %s", got, want)
+	}
+}
+
+// The example of docs/schedule.md is the one above.
+func TestTheDocumentedScheduleIsTaken(t *testing.T) {
+	page, err := os.ReadFile("../../docs/schedule.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found || example != twoWindows {
+		t.Errorf("the example is\n%s", example)
 	}
 }
 
