@@ -39,7 +39,8 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run", Short: "Work: in the windows of the schedule, or once",
 		Long: `Work in the windows of the schedule, until stopped. Any number of processes may run
-side by side. Inside an open window it begins at once.
+side by side. Inside an open window it begins at once. The schedule of the worker that
+was started last is that of all; see: imagepurge schedule.
 
 With --once it works now, whatever the schedule says, until no task can proceed any
 more, and waits for settle times and back-offs. Its exit status is 3 where tasks of

@@ -123,6 +123,9 @@ func (l *loader) explain() {
 		if line.Value == "" {
 			line.Value = cmp.Or(k.Absent, "none")
 		}
+		if _, replaced := l.origins[slot{at.org, keyWindows}]; replaced && (k.Name == keySchedule || k.Name == keyWindow) {
+			line.Value = "see windows"
+		}
 		if o, ok := l.origins[at]; ok {
 			line.Value, line.Origin = strings.TrimSpace(o.value), o.place
 			switch {

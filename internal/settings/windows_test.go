@@ -38,6 +38,9 @@ func TestWindowsAndBlackoutOfAnOrganization(t *testing.T) {
 	if got, want := lines["windows"], "0 1 * * 1-5 for 5h, 0 22 * * 6 for 12h (f.yaml:2)"; got != want {
 		t.Errorf("windows are explained as %s, want %s", got, want)
 	}
+	if got := lines["schedule"] + lines["window"]; got != "see windows (default)see windows (default)" {
+		t.Errorf("schedule and window are explained as %s", got)
+	}
 	if got, want := lines["blackout"], "2026-12-24, 2027-04-02..2027-04-05 (f.yaml:7)"; got != want {
 		t.Errorf("blackout is explained as %s, want %s", got, want)
 	}
