@@ -111,7 +111,7 @@ CREATE FUNCTION count_arrivals() RETURNS trigger
     AS $$
 BEGIN
     IF imagepurge_command() <> 'enqueue' THEN -- an intake counts its own
-        INSERT INTO batch_arrivals (batch_id, tasks) SELECT batch_id, count(*) FROM arrived GROUP BY batch_id;
+        INSERT INTO batch_arrivals (batch_id, tasks, deadline) SELECT batch_id, count(*), min(deadline) FROM arrived GROUP BY batch_id;
     END IF;
     RETURN NULL;
 END $$;
@@ -208,6 +208,9 @@ BEGIN
     END IF;
     NEW.sort_at := task_sort_at(NEW.created_at, NEW.priority, NEW.deadline);
     NEW.waiting_for := CASE WHEN NEW.due_at > clock_timestamp() THEN 'due' END;
+    IF NEW.deadline < OLD.deadline OR OLD.deadline IS NULL AND NEW.deadline IS NOT NULL THEN
+        INSERT INTO batch_arrivals (batch_id, tasks, deadline) VALUES (NEW.batch_id, 0, NEW.deadline);
+    END IF;
     RETURN NEW;
 END $$;
 
@@ -274,7 +277,8 @@ ALTER TABLE audit_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 CREATE TABLE batch_arrivals (
     batch_id bigint NOT NULL,
-    tasks bigint NOT NULL
+    tasks bigint NOT NULL,
+    deadline timestamp with time zone
 );
 
 CREATE TABLE batches (
@@ -290,6 +294,7 @@ CREATE TABLE batches (
     requested_by text,
     reason text,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    deadline timestamp with time zone,
     tasks_total bigint DEFAULT 0 NOT NULL,
     tasks_completed bigint DEFAULT 0 NOT NULL,
     tasks_failed bigint DEFAULT 0 NOT NULL,

@@ -14,6 +14,7 @@ CREATE TABLE batches (
     requested_by    text,
     reason          text,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline        timestamptz,                      -- the earliest that a task of it ever had
     -- Counts, kept by the statements that end and reopen tasks. Nothing counts
     -- rows to draw a page; `imagepurge doctor --recount` sets them right.
     tasks_total     bigint NOT NULL DEFAULT 0,
@@ -31,12 +32,14 @@ CREATE UNIQUE INDEX batches_ad_hoc ON batches (organization_id, ad_hoc_day) WHER
 CREATE UNIQUE INDEX batches_intake_key ON batches (organization_id, intake_key) WHERE intake_key IS NOT NULL;
 CREATE INDEX batches_content ON batches (organization_id, content_digest) WHERE content_digest IS NOT NULL;
 
--- Tasks that came to a batch by SQL and are not in its tasks_total yet. A row of
+-- Tasks that came to a batch by SQL and are not in its tasks_total yet, and
+-- their deadline. A row of
 -- its own, because whoever inserts may keep his transaction open for long, and
 -- must not hold up the workers that end tasks of the same batch.
 CREATE TABLE batch_arrivals (
     batch_id bigint NOT NULL REFERENCES batches,
-    tasks    bigint NOT NULL
+    tasks    bigint NOT NULL,
+    deadline timestamptz                              -- the earliest of these
 );
 CREATE INDEX batch_arrivals_of ON batch_arrivals (batch_id);
 -- +goose StatementEnd

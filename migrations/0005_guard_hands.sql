@@ -111,7 +111,7 @@ CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW
 CREATE FUNCTION count_arrivals() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF imagepurge_command() <> 'enqueue' THEN -- an intake counts its own
-        INSERT INTO batch_arrivals (batch_id, tasks) SELECT batch_id, count(*) FROM arrived GROUP BY batch_id;
+        INSERT INTO batch_arrivals (batch_id, tasks, deadline) SELECT batch_id, count(*), min(deadline) FROM arrived GROUP BY batch_id;
     END IF;
     RETURN NULL;
 END $$;
@@ -164,6 +164,9 @@ BEGIN
     END IF;
     NEW.sort_at := task_sort_at(NEW.created_at, NEW.priority, NEW.deadline);
     NEW.waiting_for := CASE WHEN NEW.due_at > clock_timestamp() THEN 'due' END;
+    IF NEW.deadline < OLD.deadline OR OLD.deadline IS NULL AND NEW.deadline IS NOT NULL THEN
+        INSERT INTO batch_arrivals (batch_id, tasks, deadline) VALUES (NEW.batch_id, 0, NEW.deadline);
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER guard_task_update BEFORE UPDATE ON image_deletion_tasks FOR EACH ROW EXECUTE FUNCTION guard_task_update();

@@ -29,6 +29,8 @@ type Batch struct {
 	ImagesFound   int64     `json:"images_found"`
 	ImagesDeleted int64     `json:"images_deleted"`
 	APICalls      int64     `json:"api_calls"`
+	// Deadline is the earliest that a task of the batch ever had.
+	Deadline *time.Time `json:"deadline"`
 
 	OrganizationID int64 `json:"-"`
 }
@@ -55,10 +57,10 @@ const batchesWithCounts = `
 SELECT b.id, o.name, b.kind, b.name, b.state, b.dry_run, b.requested_by, b.reason, b.created_at,
        b.tasks_total + coalesce(a.tasks, 0),
        b.tasks_total + coalesce(a.tasks, 0) - b.tasks_completed - b.tasks_failed - b.tasks_review - b.tasks_cancelled,
-       b.tasks_completed, b.tasks_failed, b.tasks_review, b.tasks_cancelled, b.images_found, b.images_deleted, b.api_calls, o.id
+       b.tasks_completed, b.tasks_failed, b.tasks_review, b.tasks_cancelled, b.images_found, b.images_deleted, b.api_calls, least(b.deadline, a.deadline), o.id
 FROM batches b
 JOIN organizations o ON o.id = b.organization_id
-LEFT JOIN LATERAL (SELECT sum(tasks)::bigint AS tasks FROM batch_arrivals a WHERE a.batch_id = b.id) a ON true
+LEFT JOIN LATERAL (SELECT sum(tasks)::bigint AS tasks, min(deadline) AS deadline FROM batch_arrivals a WHERE a.batch_id = b.id) a ON true
 WHERE ($1::bigint = 0 OR b.id = $1)
 ORDER BY b.id DESC LIMIT $2`
 
@@ -287,9 +289,9 @@ func (s *Store) RetryBatch(ctx context.Context, p Person, id int64, reason strin
 }
 
 const allArrivals = `
-WITH gone AS (DELETE FROM batch_arrivals RETURNING batch_id, tasks)
-UPDATE batches b SET tasks_total = b.tasks_total + s.tasks
-FROM (SELECT batch_id, sum(tasks) AS tasks FROM gone GROUP BY batch_id) s
+WITH gone AS (DELETE FROM batch_arrivals RETURNING batch_id, tasks, deadline)
+UPDATE batches b SET tasks_total = b.tasks_total + s.tasks, deadline = least(b.deadline, s.deadline)
+FROM (SELECT batch_id, sum(tasks) AS tasks, min(deadline) AS deadline FROM gone GROUP BY batch_id) s
 WHERE b.id = s.batch_id`
 
 const recount = `

@@ -465,11 +465,11 @@ const countsLock = `42, 1`
 const arrivalsToFold = `
 WITH gone AS (
     DELETE FROM batch_arrivals WHERE ctid IN (SELECT ctid FROM batch_arrivals LIMIT 10000 FOR UPDATE SKIP LOCKED)
-    RETURNING batch_id, tasks
+    RETURNING batch_id, tasks, deadline
 ),
 turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(` + countsLock + `))
-UPDATE batches b SET tasks_total = b.tasks_total + s.tasks
-FROM (SELECT batch_id, sum(tasks) AS tasks FROM gone GROUP BY batch_id) s
+UPDATE batches b SET tasks_total = b.tasks_total + s.tasks, deadline = least(b.deadline, s.deadline)
+FROM (SELECT batch_id, sum(tasks) AS tasks, min(deadline) AS deadline FROM gone GROUP BY batch_id) s
 WHERE b.id = s.batch_id AND (SELECT count(*) FROM turn) > 0`
 
 // FoldArrivals adds to the batches' totals the tasks that came by SQL.

@@ -20,6 +20,8 @@ type Intake struct {
 	Paused       bool
 	RequestedBy  string
 	Reason       string
+	Priority     int
+	Deadline     *time.Time
 	Settings     Settings // empty values: the organisation's
 	Person       Person
 }
@@ -69,15 +71,16 @@ FROM batches b WHERE b.organization_id = $1 AND b.content_digest = $2 AND b.dry_
 ORDER BY b.id DESC`
 
 	newBatch = `
-INSERT INTO batches (organization_id, kind, name, state, dry_run, intake_key, content_digest, requested_by, reason)
-VALUES ($1, 'file', $2, CASE WHEN $3 THEN 'paused' ELSE 'active' END, $4, nullif($5, ''), $6, nullif($7, ''), nullif($8, ''))
+INSERT INTO batches (organization_id, kind, name, state, dry_run, intake_key, content_digest, requested_by, reason, deadline)
+VALUES ($1, 'file', $2, CASE WHEN $3 THEN 'paused' ELSE 'active' END, $4, nullif($5, ''), $6, nullif($7, ''), nullif($8, ''), $9)
 RETURNING id`
 
 	// An id repeated in the file is one task, at its first line.
 	tasksFromStage = `
-INSERT INTO image_deletion_tasks (organization_id, batch_id, customer_id, mode, scope, source, account_id, dry_run, created_at, due_at, sort_at)
+INSERT INTO image_deletion_tasks (organization_id, batch_id, customer_id, mode, scope, source, account_id, dry_run, created_at, due_at, priority, deadline, sort_at)
 SELECT o.id, $2, i.customer_id, coalesce(nullif($3, ''), o.mode), coalesce(nullif($4, ''), o.scope), coalesce(nullif($5, ''), o.source),
-       coalesce(nullif($6, ''), o.account_id), $7, now(), now(), task_sort_at(now(), 0, NULL)
+       coalesce(nullif($6, ''), o.account_id), $7, now(), now(), $8::bigint::integer, $9::timestamptz,
+       task_sort_at(now(), $8::bigint::integer, $9)
 FROM (SELECT customer_id, min(line) AS line FROM intake_ids GROUP BY customer_id) i, organizations o
 WHERE o.id = $1
 ORDER BY i.line`
@@ -118,10 +121,11 @@ func (s *Store) TakeIn(ctx context.Context, in Intake, ids IDs) (Intaken, error)
 		if existing {
 			return errExisting
 		}
-		if err := tx.QueryRow(ctx, newBatch, in.Organization, in.Name, in.Paused, in.DryRun, in.Key, digest[:], in.RequestedBy, in.Reason).Scan(&out.Batch); err != nil {
+		if err := tx.QueryRow(ctx, newBatch, in.Organization, in.Name, in.Paused, in.DryRun, in.Key, digest[:], in.RequestedBy, in.Reason, in.Deadline).Scan(&out.Batch); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, tasksFromStage, in.Organization, out.Batch, string(in.Settings.Mode), string(in.Settings.Scope), in.Settings.Source, in.Settings.AccountID, in.DryRun)
+		tag, err := tx.Exec(ctx, tasksFromStage, in.Organization, out.Batch, string(in.Settings.Mode), string(in.Settings.Scope), in.Settings.Source, in.Settings.AccountID, in.DryRun,
+			in.Priority, in.Deadline)
 		if err != nil {
 			return err
 		}

@@ -152,6 +152,7 @@ func TestPlansHoldWithWhateverStatistics(t *testing.T) {
 		{"callsOfTask", []string{"77"}, "image_calls_pkey"},
 		{"auditOfTask", []string{"77"}, "audit_entries_of_task"},
 		{"nextPendingCustomer", []string{"1"}, "tasks_ready"},
+		{"batchOrders", []string{"'{1,7}'"}, "tasks_ready"},
 		{"workersSeen", []string{"40"}, ""},
 		{"heartbeat", []string{"'w'", "1", "'h'", "1", "'v'", "0", "0", "0", "false"}, ""},
 		{"moments", nil, "tasks_leased"},

@@ -80,7 +80,7 @@ func ablations() []ablation {
 			{writes, heldBy, "if t == nil || t.State != jobs.Running || w.Kind != purge.WriteFinish && !t.heldBy(w.Owner, w.Epoch) {"},
 			{writes, leasedTo, "if cust == nil || w.Kind != purge.WriteFinish && !cust.leasedTo(w.Task, w.Owner, w.Epoch) {"},
 			{writes, inOrder, "w.Kind != purge.WriteFinish && " + inOrder},
-		}, simulation.EndsSettled, 40_000, nil, 9716},
+		}, simulation.EndsSettled, 40_000, nil, 50727},
 		{"the order of writes in the fence", one(writes, inOrder, ""), simulation.CountersTrue, 40_000, nil, 120},
 		{"the deadline for sending", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if false {"), simulation.NothingElseDeleted, 40_000, nil, 2904},
 		{"the wall clock in the deadline", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if mono > c.intent.Margin || mono < 0 {"), simulation.SettledFirst, 40_000, nil, 10895},

@@ -141,6 +141,10 @@ type shownBatch struct {
 	repository.Batch
 	Outcomes []repository.OutcomeCount `json:"outcomes"`
 	Until    *time.Time                `json:"until_estimated"`
+	Unknown  string                    `json:"unknown"`
+	Late     bool                      `json:"misses_deadline"`
+
+	reckoned *reckoned
 }
 
 func (a *app) batchShowCommand() *cobra.Command {
@@ -161,14 +165,12 @@ func (a *app) batchShowCommand() *cobra.Command {
 				if show.Outcomes, err = d.Outcomes(ctx, n); err != nil {
 					return err
 				}
-				if o, ok := s.Organization(b.Organization); ok && b.Open > 0 && b.State == "active" {
-					p, err := a.estimate(ctx, d, o, b.Open, b.DryRun)
-					if err != nil {
-						return err
-					}
-					if !p.until.IsZero() {
-						show.Until = &p.until
-					}
+				ends, err := a.reckon(ctx, d, s, 0)
+				if err != nil {
+					return err
+				}
+				if r, open := ends[n]; open {
+					show.reckoned, show.Until, show.Unknown, show.Late = &r, r.Until, r.Unknown, r.Late
 				}
 				return a.print(show, func(w io.Writer) error { return a.showBatch(w, show) })
 			})
@@ -184,8 +186,14 @@ func (a *app) showBatch(w io.Writer, b shownBatch) error {
 	}
 	fmt.Fprintf(w, "taken in  %s, asked by %s, because: %s\n", term.Time(b.CreatedAt, nil), orDash(b.RequestedBy), orDash(b.Reason))
 	fmt.Fprintf(w, "customers %s, of which %s open\n", term.Number(b.Tasks), term.Number(b.Open))
-	if b.Until != nil {
-		fmt.Fprintf(w, "ends      about %s (%s)\n", term.Time(*b.Until, nil), term.Relative(*b.Until, a.now()))
+	if b.reckoned != nil {
+		fmt.Fprintf(w, "ends      %s\n", b.reckoned.sentence())
+		if late := b.reckoned.lateness(a.now()); late != "" {
+			fmt.Fprintf(w, "attention %s\n", late)
+		}
+	}
+	if b.Deadline != nil {
+		fmt.Fprintf(w, "deadline  %s\n", term.Time(*b.Deadline, nil))
 	}
 	fmt.Fprintf(w, "images    %s found, %s deleted, with %s calls\n\n", term.Number(b.ImagesFound), term.Number(b.ImagesDeleted), term.Number(b.APICalls))
 	return outcomeTable(w, b.Outcomes)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/imagepurge/imagepurge/internal/settings"
 	"github.com/imagepurge/imagepurge/internal/term"
-	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/intake"
 	"github.com/imagepurge/imagepurge/repository"
 )
@@ -24,7 +23,9 @@ const badLinesShown = 1000
 
 type enqueueFlags struct {
 	column, format, key, organization, requestedBy, reason, rejects string
+	deadline                                                        string
 	skipInvalid, dryRun, paused                                     bool
+	priority                                                        int
 }
 
 func (a *app) enqueueCommand() *cobra.Command {
@@ -42,6 +43,7 @@ The same content is taken in once: while a batch of it is not finished, that bat
 is named and nothing is taken in. --key makes this independent of the content.`,
 		Example: `  imagepurge enqueue --dry-run ten-customers.csv
   imagepurge enqueue --requested-by privacy@example.com --reason "erasure requests of May" customers.csv
+  imagepurge enqueue --deadline 2027-01-31 customers.csv
   zcat export.gz | imagepurge enqueue --column CustId -`,
 		Args: exactly(1, "one file, or - for stdin"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.enqueue(cmd.Context(), args[0], f) },
@@ -57,6 +59,8 @@ is named and nothing is taken in. --key makes this independent of the content.`,
 	fl.BoolVar(&f.skipInvalid, "skip-invalid", false, "take in the good lines of a file with bad ones")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "list and count only: no image is deleted")
 	fl.BoolVar(&f.paused, "paused", false, "nothing is done until: imagepurge batch resume")
+	fl.StringVar(&f.deadline, "deadline", "", "`day` by which it has to be done, such as 2026-12-01; it pulls the batch forward from thirty days before")
+	fl.IntVar(&f.priority, "priority", 0, "from -1000 to 1000: each step counts as a day of waiting")
 	return c
 }
 
@@ -67,6 +71,13 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		return usagef("--format is auto, csv, ndjson or lines, not %q", f.format)
 	}
 	s, err := a.load()
+	if err != nil {
+		return err
+	}
+	if f.priority < -1000 || f.priority > 1000 {
+		return usagef("--priority is from -1000 to 1000, not %d", f.priority)
+	}
+	until, err := deadline(f.deadline, a.organizationNamed(s, f.organization), a.now())
 	if err != nil {
 		return err
 	}
@@ -100,7 +111,7 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		preamble: []string{"dry_run", fmt.Sprint(f.dryRun)}}
 	taken, err := d.TakeIn(ctx, repository.Intake{
 		Organization: org.ID, Name: name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
-		RequestedBy: f.requestedBy, Reason: f.reason, Settings: set, Person: a.person(),
+		RequestedBy: f.requestedBy, Reason: f.reason, Priority: f.priority, Deadline: until, Settings: set, Person: a.person(),
 	}, ids)
 	if err := errors.Join(err, ids.close()); err != nil {
 		var key *repository.KeyTakenError
@@ -171,6 +182,14 @@ func (a *app) organizationFor(ctx context.Context, d *database, s settings.Setti
 		}
 	}
 	return none, repository.Settings{}, usagef("there is no organisation %q; see: imagepurge org list", name)
+}
+
+// organizationNamed is the settings' entry of that name, or the first.
+func (a *app) organizationNamed(s settings.Settings, name string) settings.Organization {
+	if o, ok := s.Organization(name); ok {
+		return o
+	}
+	return s.Organizations[0]
 }
 
 // explicit are the settings of an organisation that were given, not defaulted.
@@ -297,22 +316,22 @@ type intaken struct {
 	Calls     int64      `json:"calls_estimated"`
 	Nights    int        `json:"nights_estimated"`
 	Until     *time.Time `json:"until_estimated"`
+	Unknown   string     `json:"unknown"`
+	Deadline  *time.Time `json:"deadline"`
+	Late      bool       `json:"misses_deadline"`
 }
 
 func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, org repository.Organization, t repository.Intaken, ids *idSource, f enqueueFlags) error {
-	o, ok := s.Organization(org.Name)
-	if !ok {
-		o = s.Organizations[0]
-	}
-	plan, err := a.estimate(ctx, d, o, t.Tasks, f.dryRun)
+	ends, err := a.reckon(ctx, d, s, t.Batch)
 	if err != nil {
 		return err
 	}
-	out := intaken{Batch: t.Batch, Customers: t.Tasks, Existing: t.Existing, Repeated: t.Repeated, Invalid: ids.bad, DryRun: f.dryRun, Paused: f.paused,
-		Calls: plan.calls, Nights: plan.nights}
-	if !plan.until.IsZero() {
-		out.Until = &plan.until
+	plan, ok := ends[t.Batch]
+	if !ok { // done already, or of an organisation that the settings don't know
+		plan = reckoned{Batch: t.Batch}
 	}
+	out := intaken{Batch: t.Batch, Customers: t.Tasks, Existing: t.Existing, Repeated: t.Repeated, Invalid: ids.bad, DryRun: f.dryRun, Paused: f.paused,
+		Calls: plan.Calls, Nights: plan.Night, Until: plan.Until, Unknown: plan.Unknown, Deadline: plan.Deadline, Late: plan.Late}
 	if t.Earlier > 0 {
 		out.Earlier = &t.Earlier
 	}
@@ -339,82 +358,14 @@ func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, 
 		if f.dryRun {
 			what = "to count, nothing is deleted"
 		}
-		a.note("batch %d: %s customers %s, about %s calls, %s", t.Batch, term.Number(t.Tasks), what, term.Number(plan.calls), plan.sentence())
+		a.note("batch %d: %s customers %s, about %s calls, %s", t.Batch, term.Number(t.Tasks), what, term.Number(plan.Calls), plan.sentence())
+		if late := plan.lateness(a.now()); late != "" {
+			a.note("imagepurge: warning: %s", late)
+		}
 		if f.paused {
 			a.note("paused; to start: imagepurge batch resume %d --reason \"…\"", t.Batch)
 		}
 		a.note("to stop it: imagepurge batch cancel %d --reason \"…\"", t.Batch)
 		return nil
 	})
-}
-
-// outlook is when work will be done, as far as can be told.
-type outlook struct {
-	calls  int64
-	nights int
-	until  time.Time
-}
-
-func (p outlook) sentence() string {
-	switch {
-	case p.until.IsZero():
-		return "more nights than can be planned"
-	case p.nights == 1:
-		return "1 night, until " + term.Time(p.until, nil)
-	}
-	return fmt.Sprintf("%d nights, until %s", p.nights, term.Time(p.until, nil))
-}
-
-// callsGuessed is taken for a customer's calls before any was seen: a listing, a
-// delete, a verifying listing.
-const callsGuessed = 3
-
-// estimate reckons the calls of some customers, and when they will be done with
-// everything that waits before them.
-func (a *app) estimate(ctx context.Context, d *database, o settings.Organization, customers int64, dryRun bool) (outlook, error) {
-	batches, err := d.Batches(ctx, 1000)
-	if err != nil {
-		return outlook{}, err
-	}
-	each := float64(callsGuessed)
-	if o.Mode == jobs.Economy {
-		each--
-	}
-	var seen, ended, open int64
-	for _, b := range batches {
-		if b.Organization != o.Name {
-			continue
-		}
-		if !b.DryRun {
-			seen += b.APICalls
-			ended += b.Completed + b.Failed + b.Review
-		}
-		if b.State == "active" {
-			open += b.Open
-		}
-	}
-	if ended >= 100 {
-		each = float64(seen) / float64(ended)
-	}
-	var p outlook
-	p.calls = int64(float64(customers) * each)
-	if dryRun {
-		p.calls = customers
-	}
-	left := float64(max(open, customers)-customers)*each + float64(p.calls)
-	perMinute := float64(o.PerMinute())
-	for _, w := range o.Schedule.Windows(a.now(), 1000) {
-		from := w.OpensAt
-		if now := a.now(); from.Before(now) {
-			from = now
-		}
-		p.nights++
-		room := w.ClosesAt.Sub(from).Minutes() * perMinute
-		if left <= room {
-			p.until = from.Add(time.Duration(left / perMinute * float64(time.Minute)))
-			return p, nil
-		}
-		left -= room
-	}
-	return p, nil
 }

@@ -84,7 +84,7 @@ func TestEveryCommandHelpsAndRefusesWrongUsage(t *testing.T) {
 
 // lists are the keys of JSON whose values are lists: never null.
 var lists = map[string]bool{"batches": true, "organizations": true, "pauses": true, "workers": true, "running": true, "trouble": true, "outcomes": true,
-	"images": true, "calls": true, "audit": true, "tasks": true, "checks": true}
+	"images": true, "calls": true, "audit": true, "tasks": true, "checks": true, "estimates": true}
 
 func TestJSONOfEveryCommand(t *testing.T) {
 	t.Parallel()

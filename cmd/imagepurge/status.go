@@ -26,12 +26,15 @@ type organizationStatus struct {
 	NextDue       *time.Time `json:"next_due"`
 	LimitedBy     string     `json:"limited_by"`
 	Until         *time.Time `json:"until_estimated"`
+	Unknown       string     `json:"unknown"` // why that can't be told
 }
 
 type shownStatus struct {
 	repository.Status
 	Running []organizationStatus `json:"running"`
 	Trouble []string             `json:"trouble"`
+	// Estimates are of the batches that are open.
+	Estimates []reckoned `json:"estimates"`
 }
 
 // noProgressAfter is how long an open window with work may pass without a task
@@ -59,7 +62,7 @@ func (a *app) statusCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, a missed window, no progress, or no worker in an open window")
+	c.Flags().BoolVar(&check, "check", false, "end with 3 for an open breaker, tasks in review, a missed window, no progress, no worker in an open window, or a deadline that can't be met")
 	return c
 }
 
@@ -72,6 +75,11 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 	if st.Batches == nil {
 		st.Batches = []repository.Batch{} // [] in JSON, not null
 	}
+	ends, err := a.reckon(ctx, d, s, 0)
+	if err != nil {
+		return st, err
+	}
+	st.estimate(ends, st.Now)
 	for _, o := range s.Organizations {
 		known, err := d.Organizations(ctx, o.Name)
 		if err != nil {
@@ -101,9 +109,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 			run.NextDue = &look.NextDue
 		}
 		run.LimitedBy = limitedBy(look, window.Open, live(st.Workers, o.Name), st.CallsLastMinute, o.PerMinute())
-		if p, err := a.estimate(ctx, d, o, 0, false); err == nil && !p.until.IsZero() && (look.Ready || look.Waiting) {
-			run.Until = &p.until
-		}
+		run.Until, run.Unknown = st.wholeEnd(o.Name, ends)
 		st.Running = append(st.Running, run)
 		if look.Breaker != "" {
 			st.Trouble = append(st.Trouble, breakerSentence(o.Name, look))
@@ -189,6 +195,9 @@ func (a *app) showStatus(w io.Writer, st shownStatus) error {
 		if o.Until != nil {
 			fmt.Fprintf(w, "  done with everything about %s (%s)\n", term.Time(*o.Until, nil), term.Relative(*o.Until, st.Now))
 		}
+		if o.Unknown != "" {
+			fmt.Fprintf(w, "  when everything will be done is unknown: %s\n", o.Unknown)
+		}
 	}
 	fmt.Fprintf(w, "last minute: %s customers ended, %s calls made for them\n", term.Number(st.TasksLastMinute), term.Number(st.CallsLastMinute))
 	for _, p := range st.Pauses {
@@ -209,6 +218,9 @@ func (a *app) showStatus(w io.Writer, st shownStatus) error {
 	}
 	if len(st.Batches) == 0 {
 		_, err := fmt.Fprintln(w, "no batch is open; to take one in: imagepurge enqueue customers.csv")
+		return err
+	}
+	if err := st.showEnds(w); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
