@@ -120,7 +120,7 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		}
 		return intakeError(name, err)
 	}
-	return a.tellIntake(ctx, d, s, org, taken, ids, f)
+	return a.tellIntake(ctx, d, s, taken, ids, f)
 }
 
 // openFile opens a file, or stdin for "-".
@@ -321,7 +321,7 @@ type intaken struct {
 	Late      bool       `json:"misses_deadline"`
 }
 
-func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, org repository.Organization, t repository.Intaken, ids *idSource, f enqueueFlags) error {
+func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, t repository.Intaken, ids *idSource, f enqueueFlags) error {
 	ends, err := a.reckon(ctx, d, s, t.Batch)
 	if err != nil {
 		return err
