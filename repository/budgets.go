@@ -253,6 +253,7 @@ func (s *Store) ShareBudget(ctx context.Context, organization int64, k KeyBudget
 
 // KeyState is how an organisation's API key stands.
 type KeyState struct {
+	Told        bool       `json:"-"`                           // a worker has told what is configured
 	Limit       float64    `json:"calls_per_minute_allowed"`    // ours, now
 	Pace        float64    `json:"calls_per_minute_now"`        // at most Limit
 	Configured  int        `json:"calls_per_minute_configured"` // by the settings
@@ -265,20 +266,23 @@ type KeyState struct {
 }
 
 const keyState = `
-SELECT ` + limitNow + `, coalesce(r.pace, 0), r.per_minute, r.set_per_minute, r.held, r.settled,
+SELECT r.host IS NOT NULL, ` + limitNow + `, coalesce(r.pace, 0), r.per_minute, r.set_per_minute, r.held, r.settled,
        (SELECT count(*) FROM unnest(r.strikes) s WHERE s > clock_timestamp() - interval '1 hour'),
        CASE WHEN r.paused_until > clock_timestamp() THEN r.paused_until END, m.number,
        ARRAY(SELECT x.name FROM organizations x WHERE x.budget_id = r.id AND x.id <> o.id ORDER BY x.name)
-FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id JOIN remote_organizations m ON m.id = o.remote_id WHERE o.id = $1`
+FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id JOIN remote_organizations m ON m.id = o.remote_id WHERE o.name = $1`
 
 // KeyState tells how the organisation's API key stands.
-func (s *Store) KeyState(ctx context.Context, organization int64) (k KeyState, err error) {
+func (s *Store) KeyState(ctx context.Context, organization string) (k KeyState, err error) {
 	var (
 		held    *float64
 		settled bool
 		pace    budget.Pace
 	)
-	err = s.pool.QueryRow(ctx, keyState, organization).Scan(&k.Limit, &pace.Current, &k.Configured, &k.Set, &held, &settled, &k.Strikes, &k.PausedUntil, &k.Remote, &k.Shares)
+	err = s.pool.QueryRow(ctx, keyState, organization).Scan(&k.Told, &k.Limit, &pace.Current, &k.Configured, &k.Set, &held, &settled, &k.Strikes, &k.PausedUntil, &k.Remote, &k.Shares)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return k, fmt.Errorf("organisation %s: %w", organization, ErrNotFound)
+	}
 	if err != nil {
 		return k, fmt.Errorf("read the call budget: %w", err)
 	}

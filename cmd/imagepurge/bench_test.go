@@ -64,7 +64,7 @@ func benchmarkPurge(b *testing.B, images int) {
 		b.Fatal(err)
 	}
 	a := &app{now: time.Now, out: &term.Output{Out: io.Discard, Err: io.Discard}}
-	c := &crew{a: a, s: s, d: &database{Store: store}, flags: runFlags{once: true, batch: taken.Batch}, log: slog.New(slog.DiscardHandler),
+	c := &crew{a: a, s: s, d: &database{Store: store}, bells: &bells{}, flags: runFlags{once: true, batch: taken.Batch}, log: slog.New(slog.DiscardHandler),
 		screen: newScreen(a.out, time.Now, int64(b.N), time.Hour)}
 	stop := watchSignals(ctx)
 	defer stop.end()

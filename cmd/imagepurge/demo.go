@@ -107,7 +107,7 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 	}
 	a.note("purging, with faults on the way: answers lost, requests late, gateways in between, other people's uploads")
 	sc := newScreen(a.out, a.now, int64(f.customers), 5*time.Second)
-	c := &crew{a: a, s: s, d: st.d, screen: sc, log: a.logger(s, sc, slog.LevelError), flags: runFlags{once: true, batch: batch}}
+	c := &crew{a: a, s: s, d: st.d, bells: &bells{}, screen: sc, log: a.logger(s, sc, slog.LevelError), flags: runFlags{once: true, batch: batch}}
 	began := a.now()
 	_, err = c.run(stop)
 	sc.finish()

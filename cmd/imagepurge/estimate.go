@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,16 +14,28 @@ import (
 	"github.com/imagepurge/imagepurge/repository"
 )
 
-// paceOf is how many calls a minute an organisation's key allows.
-func paceOf(o settings.Organization) float64 { return float64(o.PerMinute()) }
+// paceOf is how many calls a minute an organisation's key allows: what 429s and
+// people have made of it, or else what the settings say.
+func paceOf(ctx context.Context, d *database, o settings.Organization) (float64, error) {
+	state, err := d.KeyState(ctx, o.Name)
+	switch {
+	case errors.Is(err, repository.ErrNotFound):
+		return float64(o.PerMinute()), nil
+	case err != nil:
+		return 0, err
+	case state.Told || state.Set != nil:
+		return state.Pace, nil
+	}
+	return float64(o.PerMinute()), nil
+}
 
-// keyOf tells keys apart: organisations of one key share its pace. It is never
-// shown.
+// keyOf tells keys apart: organisations of one key share its pace.
 func keyOf(o settings.Organization) string {
 	if o.Username == "" && o.OAuthKey == "" {
 		return "organisation " + o.Name
 	}
-	return o.BaseURL + " " + o.Username + o.OAuthKey
+	digest := o.KeyDigest()
+	return string(digest[:])
 }
 
 const (
@@ -89,7 +102,11 @@ func (a *app) reckon(ctx context.Context, d *database, s settings.Settings, resu
 	var work []estimate.Organization
 	out := make(map[int64]reckoned, len(open))
 	for _, o := range s.Organizations {
-		e := estimate.Organization{Plan: o.Schedule, Key: keyOf(o), Pace: paceOf(o)}
+		pace, err := paceOf(ctx, d, o)
+		if err != nil {
+			return nil, err
+		}
+		e := estimate.Organization{Plan: o.Schedule, Key: keyOf(o), Pace: pace}
 		for _, b := range batches {
 			if _, waits := orders[b.ID]; !waits || b.Organization != o.Name {
 				continue

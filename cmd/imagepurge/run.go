@@ -100,7 +100,7 @@ func (a *app) runWorker(ctx context.Context, f runFlags) (err error) {
 	if a.out.IsTerminal {
 		least = slog.LevelWarn // the bar says the rest
 	}
-	w := &crew{a: a, s: s, d: d, screen: sc, log: a.logger(s, sc, least), flags: f}
+	w := &crew{a: a, s: s, d: d, bells: &bells{}, screen: sc, log: a.logger(s, sc, least), flags: f}
 	results, err := w.run(stop)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ type crew struct {
 	screen *screen
 	log    *slog.Logger
 	flags  runFlags
-	bells  bells
+	bells  *bells
 }
 
 // result is what the worker of one organisation came to.

@@ -22,9 +22,16 @@ type Batch struct {
 	Paused    bool
 }
 
+// Windows are when an organisation works.
+type Windows interface {
+	// Windows returns the next n; where one is open at from, it is the first of
+	// them. There may be fewer.
+	Windows(from time.Time, n int) []schedule.Window
+}
+
 // Organization is whose batches these are.
 type Organization struct {
-	Plan    schedule.Plan
+	Plan    Windows
 	Key     string  // organisations of one key share its pace
 	Pace    float64 // calls a minute that the key allows
 	Stopped string  // why nothing is done, in a word; empty: nothing stops it
