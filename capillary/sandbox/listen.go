@@ -43,6 +43,10 @@ func (s *Server) ListenTLS(address string) (*Listener, error) {
 }
 
 func (s *Server) listen(address string, secure *tls.Config, roots *x509.CertPool) (*Listener, error) {
+	return s.listenFor(s, address, secure, roots)
+}
+
+func (s *Server) listenFor(handler http.Handler, address string, secure *tls.Config, roots *x509.CertPool) (*Listener, error) {
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -55,7 +59,7 @@ func (s *Server) listen(address string, secure *tls.Config, roots *x509.CertPool
 	}
 	l := &Listener{URL: "http://" + ln.Addr().String(), Roots: roots}
 	l.server = &http.Server{
-		Handler: s, TLSConfig: secure, ReadHeaderTimeout: 30 * time.Second,
+		Handler: handler, TLSConfig: secure, ReadHeaderTimeout: 30 * time.Second,
 		// Callers that leave are what the sandbox is for, not worth a line.
 		ErrorLog:  log.New(io.Discard, "", 0),
 		Protocols: new(http.Protocols),
