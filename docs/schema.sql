@@ -547,7 +547,6 @@ CREATE TABLE rate_budgets (
     zone text,
     set_per_minute integer,
     next_slot timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    spaced double precision DEFAULT 0 NOT NULL,
     owed_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     reserved bigint DEFAULT 0 NOT NULL,
     paused_until timestamp with time zone,

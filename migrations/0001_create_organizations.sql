@@ -16,7 +16,6 @@ CREATE TABLE rate_budgets (
     set_per_minute integer CHECK (set_per_minute >= 2),
     -- The slots.
     next_slot      timestamptz NOT NULL DEFAULT '-infinity',
-    spaced         double precision NOT NULL DEFAULT 0,
     owed_until     timestamptz NOT NULL DEFAULT '-infinity',
     reserved       bigint NOT NULL DEFAULT 0,
     -- The pace, as 429s have taught it.

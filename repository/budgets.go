@@ -39,8 +39,7 @@ spaced AS (
     SELECT p.*, 4 * $6::float8 / p.pace_now >= $5::float8 AS slow,
            $6::float8 / CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN greatest(1, p.pace_now - 1) ELSE p.pace_now END AS interval_s,
            -- In seconds from now; a clock in the far past or none at all counts as an hour.
-           extract(epoch FROM greatest(p.next_slot, p.now - interval '1 hour') - p.now)::double precision
-             + CASE WHEN p.spaced > p.pace_now THEN (1 - p.pace_now / p.spaced) * $6::float8 ELSE 0 END AS next_s,
+           extract(epoch FROM greatest(p.next_slot, p.now - interval '1 hour') - p.now)::double precision AS next_s,
            least($5::float8, greatest(0, extract(epoch FROM greatest(p.owed_until, p.now) - p.now)))::double precision
              + $11::float8 * (1 + $4::float8) * $6::float8 / CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN greatest(1, p.pace_now - 1) ELSE p.pace_now END AS owed_s,
            least(greatest(0, extract(epoch FROM p.paused_until - p.now))::double precision, $9::float8) AS paused_s
@@ -73,8 +72,7 @@ given AS (
 ),
 kept AS (
     UPDATE rate_budgets r
-    SET next_slot = CASE WHEN g.given > 0 THEN g.now + make_interval(secs => g.start_s + g.given * g.interval_s) ELSE r.next_slot END,
-        spaced = CASE WHEN g.given > 0 THEN g.pace_now ELSE r.spaced END, reserved = r.reserved + g.given::bigint,
+    SET next_slot = CASE WHEN g.given > 0 THEN g.now + make_interval(secs => g.start_s + g.given * g.interval_s) ELSE r.next_slot END, reserved = r.reserved + g.given::bigint,
         owed_until = CASE WHEN $11::float8 > 0 THEN g.now + make_interval(secs => g.owed_s) ELSE r.owed_until END
     FROM given g
     WHERE r.id = g.id AND (g.given > 0 OR $11::float8 > 0)
@@ -297,22 +295,42 @@ func (s *Store) KeyState(ctx context.Context, organization string) (k KeyState, 
 	return k, nil
 }
 
-const rateSet = `
-UPDATE rate_budgets r SET set_per_minute = nullif($2::bigint, 0)::integer, pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
-FROM organizations o WHERE o.name = $1 AND r.id = o.budget_id RETURNING o.id`
+const (
+	rateBefore = `
+SELECT o.id, r.id, ` + limitNow + `, clock_timestamp(), greatest(r.next_slot, clock_timestamp() - interval '1 day'), coalesce(r.pace, 0)
+FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.name = $1 FOR NO KEY UPDATE OF r`
+
+	rateSet = `
+UPDATE rate_budgets
+SET set_per_minute = nullif($2::bigint, 0)::integer, next_slot = $3, pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
+WHERE id = $1`
+)
 
 // SetRate sets the calls a minute of the organisation's API key for all workers, or
 // gives it back to the settings: 0. What 429s have taught is forgotten.
 func (s *Store) SetRate(ctx context.Context, p Person, name string, perMinute int, reason string) error {
 	err := s.inTx(ctx, "rate", func(tx pgx.Tx) error {
-		var id int64
-		if err := tx.QueryRow(ctx, rateSet, name, perMinute).Scan(&id); err != nil {
-			if errors.Is(err, pgx.ErrNoRows) {
-				return fmt.Errorf("organisation %s: %w", name, ErrNotFound)
-			}
+		var (
+			organization, id int64
+			now              time.Time
+			r                budget.Row
+		)
+		err := tx.QueryRow(ctx, rateBefore, name).Scan(&organization, &id, &r.Limit, &now, &r.NextSlot, &r.Pace.Current)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("organisation %s: %w", name, ErrNotFound)
+		}
+		if err != nil {
 			return err
 		}
-		return entry{person: p, action: "org.set_rate", organization: id, reason: reason, details: map[string]any{"calls_per_minute": perMinute}}.write(ctx, tx)
+		before := r.Limit
+		if perMinute > 0 {
+			r = r.Lower(now, float64(perMinute))
+		}
+		if _, err := tx.Exec(ctx, rateSet, id, perMinute, r.NextSlot); err != nil {
+			return err
+		}
+		return entry{person: p, action: "organization.set_rate", organization: organization, reason: reason,
+			details: map[string]any{"calls_per_minute": perMinute, "before": before}}.write(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("set the rate: %w", err)

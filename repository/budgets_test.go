@@ -26,7 +26,7 @@ func TestSlotsAreReservedAsTheRulesSay(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		now := time.Date(2026, 3, 1, 1, 0, 0, 0, time.UTC)
 		limit := []int{2, 12, 100, 700, 6000, 24}[seed]
-		d.by("UPDATE rate_budgets SET per_minute = $1, next_slot = '-infinity', spaced = 0, owed_until = '-infinity', reserved = 0, pace = NULL, held = NULL, settled = false, strikes = '{}', paused_until = NULL, pace_since = NULL, step_at = NULL, pace_reserved = 0", limit)
+		d.by("UPDATE rate_budgets SET per_minute = $1, next_slot = '-infinity', owed_until = '-infinity', reserved = 0, pace = NULL, held = NULL, settled = false, strikes = '{}', paused_until = NULL, pace_since = NULL, step_at = NULL, pace_reserved = 0", limit)
 		row := budget.Row{Limit: float64(limit)}
 		granted := 0
 		for step := range 400 {
@@ -82,8 +82,8 @@ func readBack(d *db, row *budget.Row) {
 		next, owed    time.Time
 		paused, since *time.Time
 	)
-	err := d.pool.QueryRow(d.ctx, "SELECT greatest(next_slot, '0001-01-01Z'), spaced, greatest(owed_until, '0001-01-01Z'), reserved, coalesce(pace, 0), coalesce(held, 0), settled, paused_until, pace_since, pace_reserved FROM rate_budgets WHERE id = 1").
-		Scan(&next, &got.Spaced, &owed, &got.Reserved, &got.Pace.Current, &got.Pace.Held, &got.Pace.Settled, &paused, &since, &got.Pace.Reserved)
+	err := d.pool.QueryRow(d.ctx, "SELECT greatest(next_slot, '0001-01-01Z'), greatest(owed_until, '0001-01-01Z'), reserved, coalesce(pace, 0), coalesce(held, 0), settled, paused_until, pace_since, pace_reserved FROM rate_budgets WHERE id = 1").
+		Scan(&next, &owed, &got.Reserved, &got.Pace.Current, &got.Pace.Held, &got.Pace.Settled, &paused, &since, &got.Pace.Reserved)
 	if err != nil {
 		d.Fatal(err)
 	}

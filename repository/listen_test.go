@@ -64,7 +64,6 @@ func TestWorkThatComesIsTold(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.by("INSERT INTO organizations (name) VALUES ('other')")
-	d.by("INSERT INTO rate_budgets (organization_id) VALUES (2)")
 	ear := d.listen()
 	ear.turns(true)
 	do := func(err error) {

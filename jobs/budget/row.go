@@ -19,8 +19,8 @@ const (
 	// is given to a new listing, however much is owed to the views that there are.
 	spare = 100 * time.Millisecond
 	// sane is the farthest that the next free slot can lie ahead, besides its
-	// own interval: a slot that lies farther was reserved by a clock that has been
-	// put back since.
+	// own interval, also after a limit was lowered: a slot that lies farther was
+	// reserved by a clock that has been put back since.
 	sane = Window + Ahead + time.Second
 )
 
@@ -33,9 +33,6 @@ type Row struct {
 	Limit float64
 	// NextSlot is when the next slot is that nobody has.
 	NextSlot time.Time
-	// Spaced is the pace, in calls a minute, by which the slots up to NextSlot were
-	// spaced; 0 before the first.
-	Spaced float64
 	// OwedUntil is until when slots are spoken for by the deletes that begun
 	// listings will bring. It is made of time, so that what a dead worker owed
 	// is forgotten by itself.
@@ -114,7 +111,7 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 		b.Again = b.Paused
 		return r, b
 	}
-	start := r.start(now, pace, interval)
+	start := r.start(now, interval)
 	free := count(now.Add(Ahead).Sub(start), interval)
 	if free > 0 && Slow(pace, a.Age) {
 		free = max(free, 2) // a listing and its delete belong together
@@ -139,23 +136,27 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 	}
 	b.Slots, b.First = urgent+lists, start.Sub(now)
 	r.NextSlot = start.Add(time.Duration(b.Slots) * interval)
-	r.Spaced = pace
 	r.Reserved += int64(b.Slots)
 	return r, b
 }
 
 // start is when the next free slot is.
-func (r Row) start(now time.Time, pace float64, interval time.Duration) time.Time {
-	start := r.NextSlot
-	if r.Spaced > pace {
-		// The minute that has passed holds slots of a quicker pace: it must hold
-		// no more than the slower one allows before the next follows.
-		start = start.Add(time.Duration((1 - pace/r.Spaced) * float64(Window)))
+func (r Row) start(now time.Time, interval time.Duration) time.Time {
+	if r.NextSlot.Sub(now) > sane+interval {
+		return now.Add(Ahead) // no slot was given that is farther from its asking
 	}
-	if start.Sub(now) > sane+interval {
-		start = now.Add(Ahead) // no slot was given that is farther from its asking
+	return later(r.NextSlot, now)
+}
+
+// Lower is a limit that a person lowers while calls are made: the minute that has
+// passed holds slots of the quicker pace, and must hold no more than the slower one
+// allows before the next follows.
+func (r Row) Lower(now time.Time, limit float64) Row {
+	if was := r.Pace.At(r.Limit); limit < was && now.Sub(r.NextSlot) < Window {
+		r.NextSlot = later(now, r.NextSlot.Add(time.Duration((1-limit/was)*float64(Window))))
 	}
-	return later(start, now)
+	r.Limit = limit
+	return r
 }
 
 // count is how many slots begin within d, the first at 0.
