@@ -109,7 +109,7 @@ func (a *app) checkServer(ctx context.Context, d *database, add func(what, state
 	trip := time.Since(before)
 	skew := there.Sub(before.Add(trip / 2)).Abs()
 	if skew > clockSkewAllowed+trip {
-		add("clocks", "warning", fmt.Sprintf("this machine and the database differ by %s", term.Duration(skew)), "set both by NTP; windows are reckoned with this machine's clock")
+		add("clocks", "warning", fmt.Sprintf("this machine and the database differ by %s", term.Duration(skew)), "set both by NTP; windows, leases and slots go by the database's clock, and calls are recorded with this machine's")
 	} else {
 		add("clocks", "ok", "this machine and the database agree", "")
 	}

@@ -51,11 +51,11 @@ func known(all []repository.Organization, name string) bool {
 
 func (a *app) orgCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "org", Short: "Organisations: list, show, set for all workers, close a breaker",
+		Use: "org", Short: "Organisations: list, show, set for all workers, set the rate, close a breaker",
 		Example: "  imagepurge org list\n  imagepurge org show brand-a", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(a.orgListCommand(), a.orgShowCommand(), a.orgSetCommand(), a.orgCloseBreakerCommand())
+	c.AddCommand(a.orgListCommand(), a.orgShowCommand(), a.orgSetCommand(), a.orgSetRateCommand(), a.orgCloseBreakerCommand())
 	return c
 }
 

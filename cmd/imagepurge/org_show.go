@@ -25,6 +25,7 @@ type shownOrganization struct {
 	Settings       map[string]shownAgreed  `json:"settings"`
 	Own            []repository.Difference `json:"own_differences"`
 	Advice         *string                 `json:"breaker_advice"`
+	Key            repository.KeyState     `json:"key"`
 }
 
 type shownAgreed struct {
@@ -53,6 +54,9 @@ func (a *app) shownOrganization(ctx context.Context, d *database, s settings.Set
 	}
 	agreed, err := d.Agreed(ctx, name)
 	if err != nil {
+		return show, err
+	}
+	if show.Key, err = d.KeyState(ctx, name); err != nil {
 		return show, err
 	}
 	show.Settings, show.Own = map[string]shownAgreed{}, []repository.Difference{}
@@ -94,7 +98,7 @@ func ownDifferences(agreed repository.Agreed, o settings.Organization) (all []re
 	return all
 }
 
-// hours writes rates by hour as the settings do.
+// rateHours writes rates by hour as the settings do.
 func rateHours(rates [24]int) string {
 	var parts []string
 	for from := 0; from < len(rates); {
@@ -122,6 +126,7 @@ func showOrganization(w io.Writer, o shownOrganization) error {
 			fmt.Fprintf(w, "rate by hour   %s\n", o.RateByHour)
 		}
 	}
+	tellKey(w, o.Key)
 	if o.PausedUntil != nil {
 		fmt.Fprintf(w, "over the limit no call before %s\n", when(o.PausedUntil))
 	}

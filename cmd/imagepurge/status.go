@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,8 @@ import (
 type organizationStatus struct {
 	Name          string     `json:"name"`
 	RatePerMinute int        `json:"rate_per_minute"`
+	Pace          float64    `json:"pace_per_minute"` // what 429s have left of the rate
+	Learnt        string     `json:"learnt,omitempty"`
 	WindowOpen    bool       `json:"window_open"`
 	WindowCloses  *time.Time `json:"window_closes"`
 	NextWindow    *time.Time `json:"next_window"`
@@ -98,6 +101,14 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		}
 		o.Schedule = inForce(o.Schedule, table)
 		run := organizationStatus{Name: o.Name, RatePerMinute: o.PerMinute(), Breaker: known[0].BreakerReason}
+		key, err := d.KeyState(ctx, o.Name)
+		if err != nil {
+			return st, err
+		}
+		if key.Told || key.Set != nil {
+			run.RatePerMinute = int(math.Round(key.Limit))
+		}
+		run.Pace, run.Learnt = key.Pace, learnt(key)
 		window := openWindow(o.Schedule, table)
 		run.WindowOpen = window.Open
 		if window.Open {
@@ -108,7 +119,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		if look.Waiting {
 			run.NextDue = &look.NextDue
 		}
-		run.LimitedBy = limitedBy(look, window.Open, live(st.Workers, o.Name), st.CallsLastMinute, o.PerMinute())
+		run.LimitedBy = limitedBy(look, window.Open, live(st.Workers, o.Name), st.CallsLastMinute, int(run.Pace))
 		run.Until, run.Unknown = st.wholeEnd(o.Name, ends)
 		st.Running = append(st.Running, run)
 		if look.Breaker != "" {
@@ -189,6 +200,9 @@ func (a *app) showStatus(w io.Writer, st shownStatus) error {
 			fmt.Fprintf(w, "window opens %s (%s)", term.Time(*o.NextWindow, nil), term.Relative(*o.NextWindow, st.Now))
 		}
 		fmt.Fprintf(w, "; limited by: %s\n", o.LimitedBy)
+		if o.Learnt != "" {
+			fmt.Fprintf(w, "  %s\n", o.Learnt)
+		}
 		if o.NextDue != nil {
 			fmt.Fprintf(w, "  next waiting task is due %s\n", term.Relative(*o.NextDue, st.Now))
 		}
