@@ -17,7 +17,7 @@ import (
 
 // agreeEvery is how often a worker asks whether its organisation's settings were
 // changed by a person: all must know within 5 seconds.
-const agreeEvery = 2 * time.Second
+const agreeEvery = 4 * time.Second
 
 // posts makes a place for each organisation. None begins before all are there: one
 // whose settings are refused must not leave others half started.

@@ -300,6 +300,9 @@ func (s *Server) serverArgs() []string {
 	}
 	if s.opts.Tests {
 		set("shared_buffers=32MB", "autovacuum=off")
+		if s.counts() {
+			set("shared_preload_libraries=pg_stat_statements")
+		}
 	}
 	if s.durable() {
 		// Said here too, so that an edited postgresql.conf cannot undo it.
@@ -308,6 +311,13 @@ func (s *Server) serverArgs() []string {
 		set("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 	}
 	return args
+}
+
+// counts says whether the server can count its statements.
+func (s *Server) counts() bool {
+	bin, _ := s.Programs()
+	_, err := os.Stat(filepath.Join(bin, "..", "lib", "pg_stat_statements.so"))
+	return err == nil
 }
 
 // quoteList writes one element of a setting that is a list of names.
