@@ -112,7 +112,7 @@ func decided(a repository.Agreed, set repository.Settings) repository.Settings {
 // keepWorking works, and begins again whenever a person has changed the settings
 // that all workers agree on: what is in hand is given back in order first.
 func (p *post) keepWorking(stop *stopping) (result, error) {
-	began := time.Now()
+	began, duration := time.Now(), p.flags.duration
 	all := result{Organization: p.o.Name, Stats: worker.Stats{Finished: map[jobs.State]int{}, Batches: map[int64]bool{}}}
 	for {
 		changed := make(chan struct{})
@@ -132,7 +132,12 @@ func (p *post) keepWorking(stop *stopping) (result, error) {
 		p.screen.say("%s: its settings were changed by a person; work begins again with them", p.o.Name)
 		again := *p.crew
 		if again.flags.duration > 0 {
-			again.flags.duration = max(time.Millisecond, p.crew.flags.duration-time.Since(began))
+			again.flags.duration = max(time.Millisecond, duration-time.Since(began))
+		}
+		if again.flags.limit > 0 {
+			if again.flags.limit -= ended(r.Stats); again.flags.limit <= 0 {
+				return all, nil
+			}
 		}
 		next, err := again.worker(stop.ctx, p.given)
 		if err != nil {

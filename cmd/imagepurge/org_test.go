@@ -96,3 +96,26 @@ func TestRunningWorkersEndForAnotherAddress(t *testing.T) {
 	}
 	w.wantAtRest()
 }
+
+// What --once and --limit ask for is kept across such a change.
+func TestALimitHoldsAcrossAChangeOfSettings(t *testing.T) {
+	t.Parallel()
+	const limit = 60
+	crowd := present(165, 150, 2)
+	w := newWorld(t, sandbox.Options{Seed: 165, Population: crowd, Latency: sandbox.UniformLatency(5*time.Millisecond, 30*time.Millisecond)}).
+		with("CAPILLARY_RATE_PER_MINUTE=1200")
+	w.enqueue(everyone(crowd))
+	worker := w.start("run", "--once", "--limit", number(limit), "-o", "json")
+	w.until("some are purged", func() bool { return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") > 5 })
+	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
+	e := worker.wait()
+	if e.status != 0 || !strings.Contains(e.err, "work begins again") {
+		t.Fatalf("%s", e)
+	}
+	type ran []struct{ Ended int }
+	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'"); n != limit || parse[ran](w, e.out)[0].Ended != n {
+		t.Errorf("%d customers: %s", n, e)
+	}
+	w.wantHarmless(true)
+	w.wantAtRest()
+}
