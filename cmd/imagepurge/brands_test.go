@@ -96,7 +96,7 @@ func TestBulkheads(t *testing.T) {
 			})
 			together := time.Since(began)
 			t.Logf("alone %v, beside the others %v", took, together)
-			if together > 2*took+3*time.Second {
+			if together > 2*took+15*time.Second { // half of what one answer of the slow one takes
 				t.Errorf("%v beside the others, %v alone", together, took)
 			}
 			w.wantTruth(beside, ids[customers:])
