@@ -1,0 +1,154 @@
+package repository_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/imagepurge/imagepurge/jobs/budget"
+	"github.com/imagepurge/imagepurge/repository"
+)
+
+func key(name byte, perMinute int) repository.KeyBudget {
+	return repository.KeyBudget{Host: "api.example", Digest: [32]byte{name}, PerMinute: perMinute}
+}
+
+func (d *db) limit(organization int64) float64 {
+	d.Helper()
+	b, err := d.ReserveSlots(d.ctx, organization, budget.Ask{Age: 10 * time.Second})
+	if err != nil {
+		d.Fatal(err)
+	}
+	return b.Limit
+}
+
+// Budgets go by host and key, whatever our labels.
+func TestOneKeyIsOneBudget(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	other := get[int64](d, "INSERT INTO organizations (name) VALUES ('brand-b') RETURNING id")
+	if err := d.ShareBudget(d.ctx, 1, key(1, 600)); err != nil {
+		t.Fatal(err)
+	}
+	var shared *repository.KeySharedError
+	if err := d.ShareBudget(d.ctx, other, key(1, 600)); !errors.As(err, &shared) || shared.Organization != "default" {
+		t.Fatalf("the same key under a second name: %v", err)
+	}
+	if n := get[int](d, "SELECT count(DISTINCT budget_id) FROM organizations"); n != 2 {
+		t.Errorf("a refusal left %d budgets", n)
+	}
+	told := key(1, 600)
+	told.Shared = true
+	if err := d.ShareBudget(d.ctx, other, told); err != nil {
+		t.Fatal(err)
+	}
+	ask := budget.Ask{Slots: 3, Urgent: 3, Age: 10 * time.Second}
+	first, err := d.ReserveSlots(d.ctx, 1, ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := d.ReserveSlots(d.ctx, other, ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Slots != 3 || second.Slots != 0 {
+		t.Errorf("%d slots, and then %d for the other name at once", first.Slots, second.Slots)
+	}
+	if k, err := d.KeyState(d.ctx, "default"); err != nil || len(k.Shares) != 1 || k.Shares[0] != "brand-b" {
+		t.Errorf("%+v, %v", k, err)
+	}
+	// Another key: a budget of its own again.
+	if err := d.ShareBudget(d.ctx, other, key(2, 300)); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := d.limit(1), d.limit(other); a != 600 || b != 300 {
+		t.Errorf("%v and %v calls a minute, want 600 and 300", a, b)
+	}
+}
+
+// The newest that the settings say holds for all; what a person sets stands above.
+func TestTheNewestLimitHolds(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	person := repository.Person{Name: "ann", Host: "desk"}
+	for _, perMinute := range []int{600, 700, 100} {
+		if err := d.ShareBudget(d.ctx, 1, key(1, perMinute)); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.limit(1); got != float64(perMinute) {
+			t.Errorf("%v calls a minute, told %d", got, perMinute)
+		}
+	}
+	if err := d.SetRate(d.ctx, person, "default", 350, "agreed"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ShareBudget(d.ctx, 1, key(1, 800)); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.limit(1); got != 350 {
+		t.Errorf("%v calls a minute, a person set 350", got)
+	}
+	if err := d.SetRate(d.ctx, person, "default", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.limit(1); got != 800 {
+		t.Errorf("%v calls a minute, given back to the settings' 800", got)
+	}
+	if err := d.SetRate(d.ctx, person, "nobody", 100, ""); !errors.Is(err, repository.ErrNotFound) {
+		t.Errorf("an organisation that is not there: %v", err)
+	}
+}
+
+// A limit of its own by hour of the day; a lower one holds from a minute before its
+// hour, for the calls of that minute are counted with the hour's first.
+func TestLimitsByHourOfDay(t *testing.T) {
+	t.Parallel()
+	d := openWith(t, 1)
+	k := key(1, 600)
+	k.Zone, k.Hourly = "Europe/Berlin", make([]int, 24)
+	for h := range k.Hourly {
+		k.Hourly[h] = 600
+		if h >= 8 && h < 20 {
+			k.Hourly[h] = 300
+		}
+	}
+	if err := d.ShareBudget(d.ctx, 1, k); err != nil {
+		t.Fatal(err)
+	}
+	d.run(fakeClock)
+	d.run("SET search_path = fake, pg_catalog, public")
+	for at, want := range map[string]float64{
+		"2026-11-23 02:00 Europe/Berlin": 600, "2026-11-23 07:58:58 Europe/Berlin": 600, "2026-11-23 07:59 Europe/Berlin": 300,
+		"2026-11-23 12:00 Europe/Berlin": 300, "2026-11-23 19:59:59 Europe/Berlin": 300, "2026-11-23 20:00 Europe/Berlin": 600,
+		"2026-07-23 06:30 UTC": 300, "2026-11-23 06:30 UTC": 600, // summer, and winter
+	} {
+		d.by("UPDATE fake.clock SET now = $1::text::timestamptz", at)
+		if got := d.limit(1); got != want {
+			t.Errorf("%s: %v calls a minute, want %v", at, got, want)
+		}
+	}
+}
+
+// What is paused by a person gets no slot, and says why.
+func TestNoSlotsWhilePaused(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	person := repository.Person{Name: "ann", Host: "desk"}
+	for _, organization := range []int64{0, 1} {
+		if _, err := d.Pause(d.ctx, person, organization, "maintenance"); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := d.ReserveSlots(d.ctx, 1, budget.Ask{Slots: 2, Urgent: 2, Age: 10 * time.Second}); err != nil || b.Slots != 0 || !b.Stopped {
+			t.Errorf("organisation %d paused: %+v, %v", organization, b, err)
+		}
+		if _, err := d.Resume(d.ctx, person, organization, "over"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := d.ReserveSlots(d.ctx, 1, budget.Ask{Slots: 2, Urgent: 2, Age: 10 * time.Second}); err != nil || b.Slots == 0 || b.Stopped {
+		t.Errorf("resumed: %+v, %v", b, err)
+	}
+	if _, err := d.ReserveSlots(d.ctx, 4711, budget.Ask{Slots: 1, Age: time.Second}); err == nil {
+		t.Error("an organisation that is not there gets slots")
+	}
+}
