@@ -51,6 +51,7 @@ const (
 	maxDuration       = 7 * 24 * time.Hour
 	maxConcurrency    = 1024
 	maxAttempts       = 1000
+	minRate           = 2 // a listing, and a delete that relies on it
 	maxRate           = 1_000_000
 )
 
@@ -114,8 +115,8 @@ var keys = []Key{
 	{Name: "attribution_code", Scope: ScopeOrganization, Form: "on whose behalf calls with OAuth run, such as till01", Absent: "none", set: header("a header can't carry", func(d draft) *string { return &d.org.AttributionCode })},
 	{Name: "shares_key_with", Scope: ScopeOrganization, Form: "the name of another organisation with the same API key, such as brand-a", Absent: "none",
 		set: text(func(d draft) *string { return &d.org.SharesKeyWith })},
-	{Variable: "CAPILLARY_RATE_PER_MINUTE", Name: "rate_per_minute", Scope: ScopeOrganization, Form: "a whole number from 1 to 1000000, such as 100", Default: "100",
-		set: number(func(d draft) *int { return &d.org.RatePerMinute }, 1, maxRate)},
+	{Variable: "CAPILLARY_RATE_PER_MINUTE", Name: "rate_per_minute", Scope: ScopeOrganization, Form: "a whole number from 2 to 1000000, such as 100", Default: "100",
+		set: number(func(d draft) *int { return &d.org.RatePerMinute }, minRate, maxRate)},
 	{Name: "rate_share", Scope: ScopeOrganization, Form: "a percentage from 1% to 100%, such as 80%", Default: "100%", set: setShare},
 	{Name: "rate_by_hour", Scope: ScopeOrganization, Form: hoursForm, Absent: "rate_per_minute at all hours",
 		set: text(func(d draft) *string { return &d.plan.hours })},
