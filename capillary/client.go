@@ -221,7 +221,7 @@ func (c *Client) do(parent context.Context, method, path, query string, permit *
 		case permit != nil:
 			// It did not run, and it is not sent again: a DELETE has one path, that of
 			// a committed intent.
-			return c.answer(verdict{class: jobs.ClassNotRun, code: "token_expired"}, answer.HTTPStatus, answer.SentAt)
+			return c.answer(verdict{class: jobs.ClassNotRun, code: jobs.CodeTokenExpired}, answer.HTTPStatus, answer.SentAt)
 		}
 	}
 }

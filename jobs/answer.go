@@ -74,6 +74,10 @@ type Answer struct {
 // are another brand's.
 const CodeWrongOrganisation = "wrong_organisation"
 
+// CodeTokenExpired is the code of a call whose OAuth token was not taken any more. It
+// did not run, and the token is renewed: no sign of an outage.
+const CodeTokenExpired = "token_expired"
+
 // Call is one call to the remote API as it is recorded.
 type Call struct {
 	Sequence   int // 1, 2, 3 … within the task

@@ -569,7 +569,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	case jobs.ClassOverLimit:
 		c.stats.OverLimit++
 	case jobs.ClassUnknown, jobs.ClassNotRun:
-		if !c.stopping {
+		if !c.stopping && a.Code != jobs.CodeTokenExpired {
 			c.faulty[ev.Task] = true
 		}
 	case jobs.ClassNotSent:

@@ -75,3 +75,29 @@ func TestListingsWaitWhileTheOrganizationCannotBeRecorded(t *testing.T) {
 		}
 	}
 }
+
+// A token that is revoked while many deletes are under way is renewed once; that none
+// of them ran is no outage.
+func TestARevokedTokenOpensNoBreaker(t *testing.T) {
+	t.Parallel()
+	images := make([]int, 60)
+	for i := range images {
+		images[i] = 1
+	}
+	w := newWorld(t, 1, testConfig(), images...)
+	expired := make(map[jobs.TaskID]bool)
+	w.answer = func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+		if n := len(w.core.faulty); n > 0 {
+			t.Errorf("%d customers are counted as met by a fault", n)
+		}
+		if kind == jobs.DeleteCall && !expired[id] {
+			expired[id] = true
+			return &jobs.Answer{Class: jobs.ClassNotRun, HTTPStatus: 401, Code: jobs.CodeTokenExpired}
+		}
+		return nil
+	}
+	w.run(10 * time.Minute)
+	if w.breaker != "" || w.states()["completed"] != len(images) {
+		t.Errorf("%s, breaker %q: %v", w.ended, w.breaker, w.states())
+	}
+}
