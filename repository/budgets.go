@@ -37,16 +37,17 @@ paced AS MATERIALIZED (
 ),
 spaced AS (
     SELECT p.*, 4 * $6::float8 / p.pace_now >= $5::float8 AS slow,
-           $6::float8 / CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN greatest(1, p.pace_now - 1) ELSE p.pace_now END AS interval_s,
+           CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN ($6::float8 + $12::float8) / greatest(1, p.pace_now - 2) ELSE $6::float8 / p.pace_now END AS interval_s,
            -- In seconds from now; a clock in the far past or none at all counts as an hour.
            extract(epoch FROM greatest(p.next_slot, p.now - interval '1 hour') - p.now)::double precision AS next_s,
            least($5::float8, greatest(0, extract(epoch FROM greatest(p.owed_until, p.now) - p.now)))::double precision
-             + $11::float8 * (1 + $4::float8) * $6::float8 / CASE WHEN 4 * $6::float8 / p.pace_now >= $5::float8 THEN greatest(1, p.pace_now - 1) ELSE p.pace_now END AS owed_s,
+             AS owed_s,
            least(greatest(0, extract(epoch FROM p.paused_until - p.now))::double precision, $9::float8) AS paused_s
     FROM paced p
 ),
 begun AS (
-    SELECT s.*, greatest(0, CASE WHEN s.next_s > $8::float8 + s.interval_s THEN $7::float8 ELSE s.next_s END) AS start_s FROM spaced s
+    SELECT s.id, s.now, s.step_at, s.slow, s.interval_s, s.paused_s, s.limit_now, s.pace_now,
+           s.owed_s + $11::float8 * (1 + $4::float8) * s.interval_s AS owed_s, greatest(0, CASE WHEN s.next_s > $8::float8 + s.interval_s THEN $7::float8 ELSE s.next_s END) AS start_s FROM spaced s
 ),
 open AS (
     SELECT b.*, CASE WHEN b.start_s > $7::float8 THEN 0
@@ -93,7 +94,7 @@ func (s *Store) ReserveSlots(ctx context.Context, organization int64, a budget.A
 	)
 	rules := budget.RulesOfRow()
 	err := s.pool.QueryRow(ctx, slotsFree, organization, float64(a.Slots), float64(a.Urgent), a.Cost, seconds(a.Age),
-		seconds(rules.Window), seconds(rules.Ahead), seconds(rules.Sane), seconds(rules.MaxPause), seconds(rules.Spare), float64(a.Begun)).
+		seconds(rules.Window), seconds(rules.Ahead), seconds(rules.Sane), seconds(rules.MaxPause), seconds(rules.Spare), float64(a.Begun), seconds(rules.LateSlow)).
 		Scan(&b.Slots, &first, &interval, &again, &paused, &b.Stopped, &b.Limit, &b.Pace, &b.StepDue)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

@@ -72,11 +72,12 @@ type Block struct {
 // Interval is the time between two slots at a pace, in calls a minute.
 //
 // Where slots are so far apart that a view would be too old for the one after the
-// next, two of them are used together, a listing and its delete. Such a pair needs
-// the room of one slot more, or a window could hold one call too many.
+// next, two of them are used together, a listing and its delete: the first is late by
+// an interval, and both by up to [lateSlow] more. A window then holds the calls of
+// slots of a longer one, of two slots more at most.
 func Interval(perMinute float64, age time.Duration) time.Duration {
 	if Slow(perMinute, age) {
-		perMinute = max(1, perMinute-1)
+		return time.Duration(float64(Window+lateSlow) / max(1, perMinute-2))
 	}
 	return time.Duration(float64(Window) / perMinute)
 }
@@ -88,10 +89,10 @@ func Slow(perMinute float64, age time.Duration) bool {
 }
 
 // Rules are the row's measures, for the store that keeps it.
-type Rules struct{ Window, Ahead, Spare, Sane, MaxPause time.Duration }
+type Rules struct{ Window, Ahead, Spare, Sane, MaxPause, LateSlow time.Duration }
 
 // RulesOfRow returns the row's measures.
-func RulesOfRow() Rules { return Rules{Window, Ahead, spare, sane, MaxPause} }
+func RulesOfRow() Rules { return Rules{Window, Ahead, spare, sane, MaxPause, lateSlow} }
 
 // Reserve gives out the next free slots, as many as are asked for and begin within
 // [Ahead]. Slots whose time has passed are lost.
