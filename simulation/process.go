@@ -40,9 +40,9 @@ type process struct {
 	owner   string
 	stepper *schedule.Stepper
 	window  schedule.Window
-	opened  bool // a window's run is open, so that its window is known
-	closeAt time.Duration
-	timer   int // of the stepper: a newer one replaces it
+	opened  bool          // a window's run is open, so that its window is known
+	closeAt time.Duration // without the time that it was frozen since: then nobody obeys
+	timer   int           // of the stepper: a newer one replaces it
 
 	core       *worker.Core
 	coreLife   int // raised by every core
@@ -132,6 +132,7 @@ func (p *process) freeze() {
 	}
 	d := p.w.upTo(pick(p.w.chance, 2*time.Second, p.w.lease, 3*p.w.lease+p.w.settle))
 	p.frozen = p.w.now + d
+	p.closeAt += d
 	p.say("FREEZES for %v", d)
 }
 
@@ -227,7 +228,9 @@ func (p *process) goOn() {
 		}
 		if _, writes := e.(worker.WriteTask); writes && p.writing == 0 && p.w.fault(p.w.freezes, "freeze before a write, beyond the lease") {
 			p.left = append([]worker.Effect{e}, p.left...)
-			p.frozen = p.w.now + p.w.lease + p.w.upTo(5*time.Second)
+			d := p.w.lease + p.w.upTo(5*time.Second)
+			p.frozen = p.w.now + d
+			p.closeAt += d
 			p.inCore(0, p.goOn)
 			return
 		}
