@@ -20,6 +20,7 @@ type setting struct {
 	latency time.Duration // of a call: half to one and a half of it
 	churn   bool          // each minute one worker is killed and one is added
 	minutes int           // how long it is watched, after one to begin
+	flight  int           // calls in flight of a worker, at most
 	seed    uint64
 }
 
@@ -128,7 +129,7 @@ func (f *fleet) start() {
 			RequestTimeout: 30 * time.Second, Settle: 2 * time.Minute, ListingLag: 30 * time.Second, ViewMaxAge: 10 * time.Second,
 			MaxAttempts: 10, BackoffBase: 5 * time.Second, BackoffMax: time.Hour, Batching: jobs.SingleDelete, Random: f.random.Float64,
 		},
-		Budget: budget.Config{PerMinute: f.limit, Concurrency: 256, ViewMaxAge: 10 * time.Second, Random: f.random.Float64},
+		Budget: budget.Config{PerMinute: f.limit, Concurrency: f.flight, ViewMaxAge: 10 * time.Second, Random: f.random.Float64},
 	})
 	f.procs = append(f.procs, p)
 	f.after(time.Duration(f.random.Int64N(int64(time.Second))), func() { p.step(worker.Started{}); p.beats() })

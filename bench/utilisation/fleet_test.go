@@ -10,11 +10,11 @@ import (
 // over it, and no customer costs much more than he must.
 func TestTheLimitIsUsedAndKept(t *testing.T) {
 	for _, s := range []setting{
-		{1, 100, 500 * time.Millisecond, false, 5, 1},
-		{3, 700, 500 * time.Millisecond, true, 5, 2},
-		{10, 1500, 3 * time.Second, true, 3, 3},
-		{20, 100, 50 * time.Millisecond, true, 5, 4},
-		{100, 6000, 500 * time.Millisecond, true, 1, 5},
+		{1, 100, 500 * time.Millisecond, false, 5, 256, 1},
+		{3, 700, 500 * time.Millisecond, true, 5, 256, 2},
+		{10, 1500, 3 * time.Second, true, 3, 256, 3},
+		{20, 100, 50 * time.Millisecond, true, 5, 256, 4},
+		{100, 6000, 500 * time.Millisecond, true, 1, 256, 5},
 	} {
 		t.Run(fmt.Sprintf("%d workers, %d a minute, %v", s.workers, s.limit, s.latency), func(t *testing.T) {
 			t.Parallel()
@@ -37,7 +37,7 @@ func TestTheLimitIsUsedAndKept(t *testing.T) {
 }
 
 func TestOneSeedIsOneRun(t *testing.T) {
-	s := setting{3, 700, 500 * time.Millisecond, true, 2, 9}
+	s := setting{3, 700, 500 * time.Millisecond, true, 2, 256, 9}
 	if a, b := run(s), run(s); a != b {
 		t.Errorf("%+v, then %+v", a, b)
 	}

@@ -22,10 +22,11 @@ func main() {
 		limit   = flag.Int("limit", 0, "calls a minute (0: 100, 700, 1500 and 6000)")
 		latency = flag.Duration("latency", 0, "of a call, about (0: 50ms, 500ms and 3s)")
 		minutes = flag.Int("minutes", 12, "how long each is watched, after one to begin")
+		flight  = flag.Int("concurrency", 256, "calls in flight of a worker, at most (IMAGEPURGE_CONCURRENCY)")
 		seed    = flag.Uint64("seed", 1, "what decides everything")
 	)
 	flag.Parse()
-	if *minutes < 1 || *workers < 0 || *limit < 0 || *limit == 1 || *latency < 0 || flag.NArg() > 0 {
+	if *minutes < 1 || *workers < 0 || *limit < 0 || *limit == 1 || *latency < 0 || *flight < 1 || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "utilisation: figures are above 0, a limit is at least 2; see: go run ./bench/utilisation --help")
 		os.Exit(2)
 	}
@@ -34,7 +35,7 @@ func main() {
 		for _, w := range choice(*workers, 1, 3, 10, 100) {
 			for _, d := range choice(*latency, 50*time.Millisecond, 500*time.Millisecond, 3*time.Second) {
 				for _, churn := range []bool{false, true} {
-					settings = append(settings, setting{w, l, d, churn, *minutes, *seed})
+					settings = append(settings, setting{w, l, d, churn, *minutes, *flight, *seed})
 				}
 			}
 		}
