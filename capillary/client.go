@@ -202,28 +202,22 @@ type attempt struct {
 	pass                pass
 }
 
-// do makes one call. permit is nil for a listing. A listing whose token was not
-// taken is sent once more with a new one; a DELETE never is.
+// do makes one call. permit is nil for a listing. A call whose token was not taken
+// did not run; it is not sent again here: a listing needs a call slot of its own, and
+// a DELETE a committed intent.
 func (c *Client) do(parent context.Context, method, path, query string, permit *clearance.Clearance, classify func(int, []byte) verdict) jobs.Answer {
 	timed, cancel := context.WithTimeout(parent, c.timeout)
 	defer cancel()
 	who := c.auth.Load()
-	for again := false; ; again = true {
-		granted, failed := who.pass(timed)
-		if failed != nil {
-			return c.noToken(parent, timed, *failed)
-		}
-		answer := c.once(parent, timed, attempt{method, path, query, permit, classify, granted})
-		expired := who.judge(granted, answer)
-		switch {
-		case !expired, again:
-			return answer
-		case permit != nil:
-			// It did not run, and it is not sent again: a DELETE has one path, that of
-			// a committed intent.
-			return c.answer(verdict{class: jobs.ClassNotRun, code: jobs.CodeTokenExpired}, answer.HTTPStatus, answer.SentAt)
-		}
+	granted, failed := who.pass(timed)
+	if failed != nil {
+		return c.noToken(parent, timed, *failed)
 	}
+	answer := c.once(parent, timed, attempt{method, path, query, permit, classify, granted})
+	if who.judge(granted, answer) {
+		return c.answer(verdict{class: jobs.ClassNotRun, code: jobs.CodeTokenExpired}, answer.HTTPStatus, answer.SentAt)
+	}
+	return answer
 }
 
 // once sends one request.

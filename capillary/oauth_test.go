@@ -100,11 +100,13 @@ func TestTokensAreUsed(t *testing.T) {
 	}
 }
 
-// A listing is sent once more; a DELETE did not run, and is not sent again.
+// A call with it did not run, and is not sent again: each call has a slot, and a
+// DELETE its intent. The next call has a new token.
 func TestATokenThatIsNotTakenAnyMore(t *testing.T) {
 	p, c := newPlatform(t)
 	expect(t, c.List(t.Context(), customer(7)), jobs.ClassListed, 200, "")
 	p.revoke()
+	expect(t, c.List(t.Context(), customer(7)), jobs.ClassNotRun, 401, "token_expired")
 	expect(t, c.List(t.Context(), customer(7)), jobs.ClassListed, 200, "")
 	p.revoke()
 	before, _ := p.seen()
@@ -139,9 +141,7 @@ func TestASecond401IsARefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, c := newPlatform(t)
 			p.refuse = true
-			if name == "delete" {
-				expect(t, call(c), jobs.ClassNotRun, 401, "token_expired")
-			}
+			expect(t, call(c), jobs.ClassNotRun, 401, "token_expired")
 			expect(t, call(c), jobs.ClassRefused, 401, "401")
 			expect(t, call(c), jobs.ClassRefused, 401, "401")
 			if _, calls := p.seen(); len(calls) != 3 {
@@ -155,9 +155,7 @@ func TestASecond401IsARefusal(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 			p.revoke()
-			if name == "delete" {
-				expect(t, call(c), jobs.ClassNotRun, 401, "token_expired")
-			}
+			expect(t, call(c), jobs.ClassNotRun, 401, "token_expired")
 			if a := call(c); a.Class != jobs.ClassListed && a.Class != jobs.ClassDeleted {
 				t.Errorf("%+v", a)
 			}

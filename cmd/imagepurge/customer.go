@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/imagepurge/imagepurge/capillary"
 	"github.com/imagepurge/imagepurge/internal/settings"
 	"github.com/imagepurge/imagepurge/internal/term"
 	"github.com/imagepurge/imagepurge/jobs"
@@ -207,7 +208,7 @@ func (a *app) checkNow(ctx context.Context, s settings.Settings, d *database, n 
 		return nil, nil, err
 	}
 	defer api.CloseIdleConnections()
-	ans := api.List(ctx, who)
+	ans := listed(ctx, api, who)
 	now := &checkedNow{
 		At: ans.AnsweredAt.UTC(), Class: string(ans.Class), HTTPStatus: ans.HTTPStatus, Code: ans.Code, Images: len(ans.Images),
 		Source: who.Source, AccountID: who.AccountID, message: ans.Message,
@@ -218,6 +219,16 @@ func (a *app) checkNow(ctx context.Context, s settings.Settings, d *database, n 
 		return nil, nil, err
 	}
 	return now, checked, nil
+}
+
+// listed is a person's listing. Where the OAuth token is not taken it is made once
+// more, with a new one: if that is not taken either the answer says so.
+func listed(ctx context.Context, api *capillary.Client, who jobs.Customer) jobs.Answer {
+	ans := api.List(ctx, who)
+	if ans.Code == jobs.CodeTokenExpired {
+		return api.List(ctx, who)
+	}
+	return ans
 }
 
 // whomToAsk is the organisation to ask, and the customer as the newest task searched

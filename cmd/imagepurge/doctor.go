@@ -157,7 +157,7 @@ func (a *app) checkAPI(ctx context.Context, s settings.Settings, d *database, o 
 		return err
 	}
 	defer api.CloseIdleConnections()
-	ans := api.List(ctx, who)
+	ans := listed(ctx, api, who)
 	says := fmt.Sprintf("HTTP %d, code %s: %s", ans.HTTPStatus, ans.Code, ans.Message)
 	switch ans.Class {
 	case jobs.ClassListed:

@@ -82,6 +82,7 @@ func TestAnswerToFirstListing(t *testing.T) {
 		{answer: notSent, waiting: jobs.WaitBackoff, after: 2500 * time.Millisecond, attempts: 1},
 		{answer: timeout, waiting: jobs.WaitBackoff, after: 2500 * time.Millisecond, attempts: 1, calls: 1},
 		{answer: tooMany, relists: true, calls: 1, pauses: true},
+		{answer: noToken, relists: true, calls: 1},
 		{answer: refused, waiting: jobs.WaitBreaker, calls: 1, breaker: true},
 		{answer: badCall, outcome: jobs.InvalidCustomer, calls: 1},
 		{answer: erased, outcome: jobs.CustomerErased, calls: 1},

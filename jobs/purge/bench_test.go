@@ -203,6 +203,7 @@ var (
 	deleted  = answer(jobs.ClassDeleted, 200, "")
 	noImage  = answer(jobs.ClassNoImage, 200, "8078")
 	busy     = answer(jobs.ClassNotRun, 200, "521")
+	noToken  = answer(jobs.ClassNotRun, 401, jobs.CodeTokenExpired)
 	dns      = answer(jobs.ClassNotRun, 0, "dns")
 	timeout  = answer(jobs.ClassUnknown, 0, "timeout")
 	tooMany  = answer(jobs.ClassOverLimit, 429, "429")

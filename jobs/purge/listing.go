@@ -41,6 +41,11 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 		}
 		return m.ended(jobs.InvalidCustomer)
 	case jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent:
+		if a.Code == jobs.CodeTokenExpired {
+			// No attempt: the next call has a new token, and if that is not taken the
+			// answer is a refusal.
+			return m.save(jobs.Slot{Kind: relist(m.want.Kind)})
+		}
 		return m.transient()
 	}
 	return m.ended(jobs.UnexpectedResponse)
