@@ -11,6 +11,7 @@ import (
 	"github.com/imagepurge/imagepurge/internal/term"
 	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/estimate"
+	"github.com/imagepurge/imagepurge/jobs/schedule"
 	"github.com/imagepurge/imagepurge/repository"
 )
 
@@ -106,7 +107,7 @@ func (a *app) reckon(ctx context.Context, d *database, s settings.Settings, resu
 		if err != nil {
 			return nil, err
 		}
-		e := estimate.Organization{Plan: o.Schedule, Key: keyOf(o), Pace: pace}
+		e := estimate.Organization{Key: keyOf(o), Pace: pace}
 		for _, b := range batches {
 			if _, waits := orders[b.ID]; !waits || b.Organization != o.Name {
 				continue
@@ -118,7 +119,7 @@ func (a *app) reckon(ctx context.Context, d *database, s settings.Settings, resu
 			out[b.ID] = reckoned{Batch: b.ID, Calls: int64(float64(b.Open) * each), Deadline: b.Deadline}
 		}
 		if len(e.Batches) > 0 {
-			if e.Stopped, err = stopped(ctx, d, o.Name); err != nil {
+			if e.Plan, e.Stopped, err = standing(ctx, d, o); err != nil {
 				return nil, err
 			}
 			work = append(work, e)
@@ -137,22 +138,29 @@ func (a *app) reckon(ctx context.Context, d *database, s settings.Settings, resu
 	return out, nil
 }
 
-// stopped says why nothing of an organisation is done, in a word.
-func stopped(ctx context.Context, d *database, name string) (string, error) {
-	known, err := d.Organizations(ctx, name)
+// standing is an organisation's schedule in use, and why nothing of it is done, in a
+// word.
+func standing(ctx context.Context, d *database, o settings.Organization) (plan schedule.Calendar, why string, err error) {
+	plan = o.Schedule
+	known, err := d.Organizations(ctx, o.Name)
 	if err != nil || len(known) == 0 {
-		return "", err
+		return plan, "", err
 	}
+	table, err := d.Timetable(ctx, known[0].ID)
+	if err != nil {
+		return plan, "", err
+	}
+	plan = inForce(plan, table)
 	look, err := d.Outlook(ctx, known[0].ID, 0)
 	switch {
 	case err != nil:
-		return "", err
+		return plan, "", err
 	case look.Breaker != "":
-		return "the breaker is open", nil
+		return plan, "the breaker is open", nil
 	case look.Paused:
-		return estimate.Paused, nil
+		return plan, estimate.Paused, nil
 	}
-	return "", nil
+	return plan, "", nil
 }
 
 // sentence says when, for a person: "done about 2026-11-25 04:10 UTC (third night)".

@@ -71,6 +71,21 @@ func TestEndsAreToldEverywhere(t *testing.T) {
 	}
 }
 
+// The workers' schedule decides when a batch ends, whatever the settings of whoever
+// asks.
+func TestEndsAreThoseOfTheScheduleInUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{Seed: 672, Population: present(672, 3, 1)})
+	month := time.Now().UTC().AddDate(0, 2, 0).Month()
+	worker := w.with(fmt.Sprintf("IMAGEPURGE_SCHEDULE=0 3 1 %d *", month), "IMAGEPURGE_WINDOW=1h").start("run")
+	w.until("its schedule is on record", func() bool { return w.count("SELECT count(*) FROM organization_schedules") == 1 })
+	worker.stop()
+	w.enqueue(everyone(present(672, 3, 1)))
+	if got := w.ends()[1]; got.Until == nil || got.Until.UTC().Month() != month || got.Until.UTC().Day() != 1 || got.Until.UTC().Hour() != 3 {
+		t.Errorf("%+v, want it in month %d", got, month)
+	}
+}
+
 func TestDeadlinesAndPrioritiesAreChecked(t *testing.T) {
 	t.Parallel()
 	crowd := present(672, 3, 1)
