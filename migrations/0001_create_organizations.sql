@@ -21,7 +21,7 @@ CREATE TABLE rate_budgets (
     -- The pace, as 429s have taught it.
     paused_until   timestamptz,      -- no intent before then
     pace           double precision CHECK (pace > 0),    -- null: the whole limit
-    held           double precision CHECK (held > 0),
+    held           double precision CHECK (held > 0),    -- the highest at which a minute passed without a 429
     settled        boolean NOT NULL DEFAULT false,
     strikes        timestamptz[] NOT NULL DEFAULT '{}',
     pace_since     timestamptz,
@@ -30,7 +30,8 @@ CREATE TABLE rate_budgets (
     UNIQUE (host, key_digest),
     CHECK ((host IS NULL) = (key_digest IS NULL)),
     CHECK ((hourly IS NULL) = (zone IS NULL)),
-    CHECK ((pace IS NULL) = (pace_since IS NULL) AND (pace IS NULL) = (step_at IS NULL))
+    CHECK (pace IS NULL OR pace_since IS NOT NULL),
+    CHECK ((pace_since IS NULL) = (step_at IS NULL))
 ) WITH (fillfactor = 20);
 
 -- Whose customers they are, at the API: a number that stands in the tokens of

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -82,7 +84,7 @@ kept AS (
 SELECT g.given::int, CASE WHEN g.given = 0 THEN 0 ELSE g.start_s END, g.interval_s,
        CASE WHEN g.paused_s > 0 THEN g.paused_s WHEN g.given > 0 THEN 0
             WHEN g.wanted > 0 THEN greatest(0, least(g.owed_s - $5::float8 / 2, g.start_s - $10::float8)) ELSE greatest(0, g.start_s - $7::float8) END,
-       coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, false)
+       coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, true)
 FROM given g LEFT JOIN kept k ON k.id = g.id`
 
 // ReserveSlots reserves call slots of the organisation's API key. See
@@ -116,7 +118,7 @@ FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.id = $1 F
 const paceChanged = `
 UPDATE rate_budgets
 SET pace = nullif($2::double precision, 0), held = nullif($3::double precision, 0), settled = $4, strikes = $5, paused_until = $6,
-    pace_since = CASE WHEN $2 > 0 THEN $7::timestamptz END, pace_reserved = $8, step_at = CASE WHEN $2 > 0 THEN $9::timestamptz END
+    pace_since = $7, pace_reserved = $8, step_at = $9
 WHERE id = $1`
 
 // changePace lets a rule change the pace of the organisation's key, under a lock of
@@ -135,8 +137,13 @@ func (s *Store) changePace(ctx context.Context, organization int64, rule func(no
 			return err
 		}
 		p.PausedUntil, p.Since = orZero(paused), orZero(since)
+		before := *p
+		before.Strikes = slices.Clone(p.Strikes)
 		r, learnt = rule(now, r)
 		p = &r.Pace
+		if reflect.DeepEqual(*p, before) {
+			return nil // another worker has done it
+		}
 		if p.Strikes == nil {
 			p.Strikes = []time.Time{}
 		}
@@ -290,7 +297,7 @@ func (s *Store) KeyState(ctx context.Context, organization string) (k KeyState, 
 	}
 	pace.Settled = settled
 	k.Pace = pace.At(k.Limit)
-	if a := pace.Accepts(); a > 0 {
+	if a := pace.Accepts(k.Limit); a > 0 {
 		k.Accepts = &a
 	}
 	return k, nil

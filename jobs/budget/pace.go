@@ -19,6 +19,15 @@ const (
 	probing = time.Hour
 	// slowest is the least part of the limit that 429s lower the pace to.
 	slowest = 0.1
+	// forgetting is how long after the last 429 a pace that has settled searches again,
+	// as it did before: who took part of the limit may have gone long ago.
+	forgetting = 24 * time.Hour
+	// evidence is which part of a minute's calls must have been made since the last 429
+	// for another to say that a pace which has held doesn't any more. Whoever refuses
+	// the first calls after a pause refuses at any pace.
+	evidence = 0.2
+	// patience is how many 429s within an hour say so in any case.
+	patience = 20
 	// used is which part of its slots a pace must have given out to count as one
 	// that held.
 	used = 0.8
@@ -36,7 +45,8 @@ var cuts = [...]float64{0.9, 0.8, 0.7}
 type Pace struct {
 	// Current is the pace in calls a minute; 0: the whole limit.
 	Current float64
-	// Held is the highest pace at which a minute passed without a 429; 0: none yet.
+	// Held is the highest pace at which a minute passed without a 429, in calls a
+	// minute; 0: none yet, or one that held does not any more.
 	Held float64
 	// Settled: after three 429s within an hour the pace stays at 90 % of Held, with
 	// one small step up an hour.
@@ -75,8 +85,9 @@ func (p Pace) OverLimit(now, sent time.Time, asked time.Duration, limit float64,
 		pause = pauses[min(len(p.Strikes), len(pauses))-1]
 	}
 	p.PausedUntil = later(p.PausedUntil, now.Add(pause))
-	if pace <= p.Held {
-		p.Held = 0 // what held once does not any more
+	made := float64(reserved - p.Reserved)
+	if pace <= p.Held && (len(p.Strikes) > 1 && made >= evidence*pace || len(p.Strikes) >= patience) {
+		p.Held = 0
 	}
 	p.Settled = p.Settled || len(p.Strikes) >= settling
 	switch {
@@ -108,56 +119,70 @@ func (p Pace) wait() time.Duration {
 	return quiet
 }
 
-// StepDue says whether [Pace.Step] would change anything by now.
+// StepDue says whether [Pace.Step] may change anything by now.
 func (p Pace) StepDue(now time.Time) bool {
-	return p.Current > 0 && !now.Before(p.StepAt())
+	return p.Since.IsZero() || !now.Before(p.StepAt())
 }
 
 // StepAt is when [Pace.Step] may change something.
 func (p Pace) StepAt() time.Time { return p.Since.Add(p.wait()) }
 
-// Step raises the pace where it has held for long enough: by a twentieth of the
-// limit after each quiet minute, and by a fiftieth each hour once it has settled.
+// Step notes a pace that has held, and raises one that is below the limit: by a
+// twentieth of the limit after each quiet minute, and by a fiftieth each hour once it
+// has settled.
 func (p Pace) Step(now time.Time, limit float64, reserved int64) Pace {
 	if !p.StepDue(now) {
 		return p
 	}
 	pace := p.At(limit)
-	minutes := now.Sub(p.Since).Minutes()
-	held := float64(reserved-p.Reserved) >= used*pace*min(minutes, p.wait().Minutes())
+	held := false
+	if !p.Since.IsZero() {
+		minutes := min(now.Sub(p.Since).Minutes(), p.wait().Minutes())
+		held = float64(reserved-p.Reserved) >= used*pace*minutes
+	}
+	if p.Settled && !p.struckWithin(now, forgetting) {
+		p.Settled, p.Held = false, 0
+	}
 	learnt := held && p.Settled && p.Held == 0
 	if held {
 		p.Held = max(p.Held, pace)
 	}
 	p.Since, p.Reserved = now, reserved
 	switch {
+	case p.Current <= 0:
+		return p
 	case learnt:
 		p.Current = margin * p.Held
 	case p.Settled && held:
 		p.Current = pace + limit/50
 	case p.Settled && p.Held > 0:
 		return p // nobody has tried it
-	case p.Settled && len(p.recent(now)) > 0:
+	case p.Settled && p.struckWithin(now, memory):
 		return p
 	default:
 		p.Current = pace + limit/20
 	}
 	if p.Current >= limit {
-		return Pace{PausedUntil: p.PausedUntil, Strikes: p.recent(now)}
+		p.Current, p.Settled, p.Strikes = 0, false, p.recent(now)
 	}
 	return p
 }
 
+func (p Pace) struckWithin(now time.Time, d time.Duration) bool {
+	n := len(p.Strikes)
+	return n > 0 && now.Sub(p.Strikes[n-1]) < d
+}
+
 // Accepts is how many calls a minute the API seems to accept; 0 where nothing has
 // shown that it is less than the limit.
-func (p Pace) Accepts() float64 {
-	if !p.Settled {
+func (p Pace) Accepts(limit float64) float64 {
+	switch {
+	case !p.Settled:
 		return 0
-	}
-	if p.Held > 0 {
+	case p.Held > 0 && p.Held < limit:
 		return p.Held
 	}
-	return p.Current
+	return p.At(limit)
 }
 
 // Learnt is what a change of the pace came to.
@@ -172,8 +197,8 @@ type Learnt struct {
 // learnt compares two paces.
 func learnt(now time.Time, before, after Pace, limit float64) Learnt {
 	return Learnt{
-		Limit: limit, Pace: after.At(limit), Accepts: after.Accepts(),
-		New:   after.Accepts() > 0 && after.Accepts() != before.Accepts(),
+		Limit: limit, Pace: after.At(limit), Accepts: after.Accepts(limit),
+		New:   after.Accepts(limit) > 0 && after.Accepts(limit) != before.Accepts(limit),
 		Pause: max(0, after.PausedUntil.Sub(now)),
 	}
 }

@@ -85,7 +85,7 @@ func TestPaceComesBack(t *testing.T) {
 		r, now = busy(r, now, time.Minute)
 		want = min(700, want+35)
 	}
-	if r.Pace.Current != 0 || r.Pace.Accepts() != 0 {
+	if r.Pace.Current != 0 || r.Pace.Accepts(700) != 0 {
 		t.Errorf("the pace is back, and yet %+v", r.Pace)
 	}
 	now = now.Add(time.Hour)
@@ -114,10 +114,10 @@ func TestPaceSettles(t *testing.T) {
 	if strikes < 3 || strikes > 5 || quiet < 30 {
 		t.Errorf("%d 429s, then %d quiet minutes", strikes, quiet)
 	}
-	if got := r.Pace.Accepts(); got < 0.7*accepts || got > accepts {
+	if got := r.Pace.Accepts(700); got < 0.7*accepts || got > accepts {
 		t.Errorf("the API is said to accept %v a minute, and accepts %v", got, accepts)
 	}
-	if got, want := r.Pace.At(700), 0.9*r.Pace.Accepts(); !near(got, want) {
+	if got, want := r.Pace.At(700), 0.9*r.Pace.Accepts(700); !near(got, want) {
 		t.Errorf("stays at %v a minute, want %v", got, want)
 	}
 	before := r.Pace.At(700)
@@ -132,6 +132,82 @@ func TestPaceSettles(t *testing.T) {
 	held := r.Pace.Held
 	if r = struck(r, now, 0); !near(r.Pace.At(700), 0.9*held) || r.Pace.Held != held {
 		t.Errorf("%v a minute after a step too many, want nine tenths of %v", r.Pace.At(700), held)
+	}
+}
+
+// Three minutes in which the API refuses everything, after the whole limit has held:
+// whatever the pace, the first call after each pause is refused. That says nothing
+// about the pace.
+func TestAStormTeachesLittle(t *testing.T) {
+	r, now := busy(budget.Row{Limit: 700}, midnight, 10*time.Minute)
+	if r.Pace.Held != 700 || r.Pace.At(700) != 700 {
+		t.Fatalf("ten quiet minutes at the whole limit, and %+v", r.Pace)
+	}
+	strikes := 0
+	for end := now.Add(3 * time.Minute); now.Before(end); strikes++ {
+		r.Reserved += 3
+		r = struck(r, now.Add(time.Second), 0)
+		now = r.Pace.PausedUntil
+	}
+	if got := r.Pace.At(700); strikes < 5 || !near(got, 630) || !near(r.Pace.Accepts(700), 630) {
+		t.Errorf("%v a minute after %d 429s of a storm, and said to accept %v; want nine tenths", got, strikes, r.Pace.Accepts(700))
+	}
+	r, now = busy(r, now, 6*time.Hour)
+	if r.Pace.Current != 0 || r.Pace.Accepts(700) != 0 {
+		t.Errorf("six hours later: %+v", r.Pace)
+	}
+	// One that lasts for an hour is no storm any more.
+	for end := now.Add(time.Hour); now.Before(end); {
+		r.Reserved += 3
+		r = struck(r, now.Add(time.Second), 0)
+		now = r.Pace.PausedUntil
+	}
+	if got := r.Pace.At(700); !near(got, 70) {
+		t.Errorf("%v a minute after an hour of 429s, want a tenth", got)
+	}
+}
+
+// The API's limit is lowered to half, after the whole one has held: what held once
+// does not keep the pace up.
+func TestALoweredLimitIsLearnt(t *testing.T) {
+	const accepts = 350
+	r, now := busy(budget.Row{Limit: 700}, midnight, 10*time.Minute)
+	strikes := 0
+	for range 40 {
+		pace := r.Pace.At(700)
+		if pace <= accepts {
+			r, now = busy(r, now, time.Minute)
+			continue
+		}
+		r.Reserved += accepts
+		now = now.Add(time.Duration(accepts / pace * float64(time.Minute)))
+		r = struck(r, now, 0)
+		now = r.Pace.PausedUntil
+		strikes++
+	}
+	if got := r.Pace.Accepts(700); strikes > 6 || got < 0.6*accepts || got > accepts {
+		t.Errorf("after %d 429s the API is said to accept %v a minute, and accepts %v", strikes, got, accepts)
+	}
+}
+
+// Who took part of the limit a day ago may be gone: the pace searches again.
+func TestASettledPaceIsForgotten(t *testing.T) {
+	r, now := budget.Row{Limit: 700}, midnight
+	for range 5 {
+		r = struck(r, now, 0)
+		now = r.Pace.PausedUntil.Add(time.Second)
+	}
+	r, now = busy(r, now, 2*time.Minute)
+	if r.Pace.Accepts(700) == 0 || r.Pace.At(700) > 350 {
+		t.Fatalf("%+v", r.Pace)
+	}
+	r, now = busy(r, now, 5*time.Hour) // a night
+	if got := r.Pace.At(700); got > 350 {
+		t.Errorf("%v a minute five hours after the last 429", got)
+	}
+	now = now.Add(19 * time.Hour)
+	if r, _ = busy(r, now, 20*time.Minute); r.Pace.Current != 0 {
+		t.Errorf("in the next night: %+v", r.Pace)
 	}
 }
 
