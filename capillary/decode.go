@@ -127,7 +127,7 @@ func (l *listing) customerImage(c *cursor) error {
 			l.duplicate = true
 		}
 		seen[key] = struct{}{}
-		if number > 0 && !slices.Contains(l.numbers, number) {
+		if !slices.Contains(l.numbers, number) {
 			l.numbers = append(l.numbers, number)
 		}
 		l.images = append(l.images, key)

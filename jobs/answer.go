@@ -60,7 +60,7 @@ type Answer struct {
 	// Images are the customer's images in index order, of a listing of [ClassListed].
 	Images []Key
 	// Organizations are the numbers of the remote organisations that the images'
-	// tokens name, each once; those of tokens that name none are missing.
+	// tokens name, each once; 0 stands for tokens that name none.
 	Organizations []int64
 	// RetryAfter is how long the API asked to wait; 0 where it did not say.
 	RetryAfter time.Duration

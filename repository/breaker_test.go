@@ -135,6 +135,40 @@ func TestTheRightProbeClosesTheBreaker(t *testing.T) {
 	}
 }
 
+// A probe that meets another organisation says why the breaker is open from then on,
+// whatever has opened it, and the next ones are told.
+func TestAnotherOrganizationIsTheReasonThatStays(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.customers(1, 2)
+	d.applied(refusedBy(d.one(), jobs.DeleteCall))
+	probeDue(d)
+	r := d.one(probe)
+	if r.Foreign {
+		t.Error("no other organisation was seen yet")
+	}
+	w := refusedBy(r, jobs.ListCall)
+	w.Breaker = &purge.Breaker{Reason: jobs.CodeWrongOrganisation, Kind: jobs.ListCall, HTTPStatus: 200, Code: jobs.CodeWrongOrganisation}
+	d.applied(w)
+	if got, want := d.breaker(), "wrong_organisation list wrong_organisation 200 120 ok"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	probeDue(d)
+	r = d.one(probe)
+	if !r.Foreign {
+		t.Error("the probe is not told")
+	}
+	d.applied(refusedBy(r, jobs.ListCall))
+	if got, want := d.breaker(), "wrong_organisation list wrong_organisation 200 240 ok"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	probeDue(d)
+	d.applied(passed(d.one(probe), jobs.ListCall))
+	if got := d.breaker(); got != "" {
+		t.Errorf("a listing that shows ours passed: %q", got)
+	}
+}
+
 func TestAPersonClosesTheBreaker(t *testing.T) {
 	t.Parallel()
 	d := open(t)

@@ -26,6 +26,7 @@ type claimedRow struct {
 	DryRun         bool
 	Cancelled      bool
 	Probe          bool
+	Foreign        bool
 	Listed         bool
 	Relisting      bool
 	ReviewAs       *string
@@ -91,7 +92,7 @@ turn AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 allowed AS MATERIALIZED (
-    SELECT o.id, o.remote_id, o.breaker_reason IS NOT NULL AS probing, s.epoch_floor
+    SELECT o.id, o.remote_id, o.breaker_reason IS NOT NULL AS probing, coalesce(o.breaker_reason = 'wrong_organisation', false) AS foreign_seen, s.epoch_floor
     FROM organizations o
     JOIN server_identity s ON s.claims_from <= clock_timestamp()
      AND s.system_identifier = (SELECT system_identifier FROM pg_control_system())
@@ -173,7 +174,7 @@ probe AS (
     WHERE o.id = a.id AND a.probing AND c.state = 'running'
 )
 SELECT c.id, c.lease_epoch, c.customer_id, coalesce(c.source, ''), c.account_id, c.image_tokens, coalesce(c.mode, ''), coalesce(c.scope, ''), c.dry_run,
-       c.cancelled, a.probing, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
+       c.cancelled, a.probing, a.foreign_seen, c.listed, c.relisting, c.review_as, c.call_sequence, c.api_calls, c.attempts,
        c.still_present, c.contradictions, c.refusals, c.images_found, c.images_new, c.lease_epoch > 1, c.batch_id, c.state = 'running'
 FROM claimed c, allowed a
 ORDER BY c.place`
@@ -245,7 +246,7 @@ func (row claimedRow) record(owner string) (purge.Record, error) {
 		Task: jobs.TaskID(row.ID), Batch: row.BatchID, Owner: owner, Epoch: row.Epoch,
 		Customer: jobs.Customer{ID: row.CustomerID, Source: row.Source},
 		Mode:     jobs.Mode(row.Mode), Scope: jobs.Scope(row.Scope),
-		DryRun: row.DryRun, Cancelled: row.Cancelled, Probe: row.Probe,
+		DryRun: row.DryRun, Cancelled: row.Cancelled, Probe: row.Probe, Foreign: row.Foreign,
 		Counters: purge.Counters{
 			Sequence: row.CallSequence, APICalls: row.APICalls, Attempts: row.Attempts,
 			StillPresent: row.StillPresent, Contradictions: row.Contradictions, Refusals: row.Refusals,

@@ -14,7 +14,7 @@ WHERE o.id = $1 FOR UPDATE OF o, m`
 
 // PinOrganization records the number of the remote organisation whose images were
 // seen with the organisation's credentials, if none is recorded, and returns the
-// one that is. Two organisations of ours with one number are one remote
+// one that is; 0 records nothing. Two organisations of ours with one number are one remote
 // organisation, and share its customers' leases from then on: what the later one
 // has in hand, which can have deleted nothing yet, is taken back.
 func (s *Store) PinOrganization(ctx context.Context, organization, number int64) (pinned int64, err error) {
@@ -34,6 +34,9 @@ func (s *Store) PinOrganization(ctx context.Context, organization, number int64)
 		}
 		if known != nil {
 			pinned = *known
+			return nil
+		}
+		if number == 0 {
 			return nil
 		}
 		pinned = number

@@ -248,10 +248,11 @@ counted AS (
 ),
 breaker AS (
     UPDATE organizations o
-    SET breaker_reason = CASE WHEN s.closes THEN NULL ELSE coalesce(o.breaker_reason, s.breaker_reason) END,
-        breaker_kind = CASE WHEN s.closes THEN NULL ELSE coalesce(o.breaker_kind, s.breaker_kind) END,
-        breaker_code = CASE WHEN s.closes THEN NULL ELSE coalesce(o.breaker_code, s.breaker_code) END,
-        breaker_http_status = CASE WHEN s.closes THEN NULL ELSE coalesce(o.breaker_http_status, s.breaker_http_status) END,
+    -- A probe that meets another organisation tells more than what has opened it.
+    SET breaker_reason = CASE WHEN s.closes THEN NULL WHEN s.stays THEN o.breaker_reason ELSE s.breaker_reason END,
+        breaker_kind = CASE WHEN s.closes THEN NULL WHEN s.stays THEN o.breaker_kind ELSE s.breaker_kind END,
+        breaker_code = CASE WHEN s.closes THEN NULL WHEN s.stays THEN coalesce(o.breaker_code, s.breaker_code) ELSE s.breaker_code END,
+        breaker_http_status = CASE WHEN s.closes THEN NULL WHEN s.stays THEN coalesce(o.breaker_http_status, s.breaker_http_status) ELSE s.breaker_http_status END,
         breaker_since = CASE WHEN s.closes THEN NULL ELSE coalesce(o.breaker_since, clock_timestamp()) END,
         -- The delay doubles with every probe that fails: credentials tried in a
         -- loop may lock the till.
@@ -261,13 +262,12 @@ breaker AS (
                    ELSE clock_timestamp() + least(o.probe_delay * 2, interval '1 hour') END,
         probe_task_id = NULL
     FROM (SELECT DISTINCT ON (o.id) o.id, w.n, w.id AS task_id, w.breaker_reason, w.breaker_kind, w.breaker_code, w.breaker_http_status,
-                 w.passed IS NOT NULL AS closes
+                 w.passed IS NOT NULL AS closes,
+                 o.breaker_reason IS NOT NULL AND (w.breaker_reason <> 'wrong_organisation' OR o.breaker_reason = 'wrong_organisation') AS stays
           FROM written w JOIN organizations o ON o.id = $4
           WHERE w.breaker_reason IS NOT NULL AND (o.breaker_reason IS NULL OR o.probe_task_id = w.id)
              OR w.passed IS NOT NULL AND o.probe_task_id = w.id
                 AND (o.breaker_kind = w.passed OR o.breaker_kind = 'list' OR o.breaker_reason = 'api_unavailable')
-                -- Only an image tells whose it is.
-                AND (o.breaker_reason <> 'wrong_organisation' OR w.images_found > 0)
           ORDER BY o.id, w.n) s
     -- Said of the row as it is now: of many refusals at once the first opens it,
     -- and the others are no probes.

@@ -13,9 +13,13 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 	if a.Class != jobs.ClassListed {
 		m.fault = fault{a.Code, a.Message, a.HTTPStatus}
 	}
-	if m.rec.Probe && !slices.Contains([]jobs.Class{
+	tells := !slices.Contains([]jobs.Class{
 		jobs.ClassRefused, jobs.ClassOverLimit, jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent,
-	}, a.Class) {
+	}, a.Class)
+	if tells && m.rec.Foreign && !slices.ContainsFunc(a.Organizations, func(n int64) bool { return n > 0 }) {
+		return m.notOurs()
+	}
+	if m.rec.Probe && tells {
 		m.passed = jobs.ListCall
 	}
 	switch a.Class {
@@ -49,6 +53,15 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 		return m.transient()
 	}
 	return m.ended(jobs.UnexpectedResponse)
+}
+
+// notOurs gives back a task whose answer may be another organisation's: a customer
+// without images there, or unknown there, says nothing of ours. The next probe is made
+// with another customer.
+func (m *Machine) notOurs() Effect {
+	m.fault = fault{jobs.CodeWrongOrganisation, "the answer does not show whose customers these are", 0}
+	m.breaker = &Breaker{Reason: jobs.CodeWrongOrganisation, Kind: jobs.ListCall, Code: jobs.CodeWrongOrganisation}
+	return m.giveBack(m.cfg.BackoffMax, jobs.WaitBreaker)
 }
 
 func (m *Machine) noteListing(a jobs.Answer) {

@@ -75,6 +75,9 @@ type Record struct {
 	// Probe: the organisation's breaker is open, and this task tries whether it
 	// can be closed.
 	Probe bool
+	// Foreign: it is open since images of another organisation were seen. Only a
+	// listing that shows ours tells anything of this customer.
+	Foreign bool
 	// ReviewAs is the outcome that the task ends with as soon as its customer has
 	// settled; empty for none.
 	ReviewAs jobs.Outcome

@@ -73,6 +73,46 @@ func TestThirdRefusal(t *testing.T) {
 	}
 }
 
+// While another organisation's images are what the credentials show, a customer that
+// is unknown or has no images says nothing of ours.
+func TestProbeAfterAnotherOrganization(t *testing.T) {
+	foreign := func(b *bench) { b.rec.Probe, b.rec.Foreign = true, true }
+	for name, a := range map[string]jobs.Answer{
+		"no images": listed(), "images without a number": {Class: jobs.ClassListed, Images: listed(1).Images, Organizations: []int64{0}},
+		"unknown": notFound, "erased": erased, "merged": merged, "invalid": badCall, "odd": strange,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, foreign)
+			b.feed(a)
+			b.wantBack(jobs.WaitBreaker, time.Hour) // the next probe takes another customer
+			if w := b.last; w.Breaker == nil || w.Breaker.Reason != jobs.CodeWrongOrganisation || w.Passed != "" || len(w.Images) != 0 || w.Counters.Attempts+w.Counters.Refusals != 0 {
+				t.Errorf("%+v", w)
+			}
+		})
+	}
+	t.Run("an image of ours passes", func(t *testing.T) {
+		b := newBench(t, foreign)
+		b.step(purge.SlotGranted{})
+		a := b.answered(listed(1))
+		a.Organizations = []int64{100001}
+		b.step(purge.Listed{Answer: a})
+		if w := b.e.(purge.Save).Write; w.Passed != jobs.ListCall || w.Breaker != nil {
+			t.Errorf("%+v", w)
+		}
+	})
+	// The listing of the wrong brand does not show what an earlier one has.
+	t.Run("a task that was begun", func(t *testing.T) {
+		b := newBench(t)
+		b.feed(listed(1, 2), timeout)
+		foreign(b)
+		b.claim().feed(listed())
+		b.wantBack(jobs.WaitBreaker, time.Hour)
+		if w := b.last; w.Passed != "" || len(w.Images) != 0 {
+			t.Errorf("%+v", w)
+		}
+	})
+}
+
 func TestProbe(t *testing.T) {
 	t.Run("a refused probe counts nothing", func(t *testing.T) {
 		b := newBench(t, probe)

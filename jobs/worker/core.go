@@ -210,10 +210,12 @@ type Core struct {
 	begun       int         // tasks begun, for the limit
 	returned    map[jobs.TaskID]bool
 
-	remote  int64 // number of the remote organisation; 0: not known yet
-	pinning bool
-	nextPin time.Time
-	parked  []CallEnded // listings that wait for it
+	remote   int64 // number of the remote organisation; 0: not known yet
+	unpinned bool  // none was on record when images without a number were seen
+	pinning  bool
+	nextPin  time.Time
+	parked   []CallEnded // listings that wait for it
+	foreign  bool        // images of another one were seen, and the breaker has not closed since
 
 	latency  time.Duration // of a call, smoothed
 	faulty   map[jobs.TaskID]bool
@@ -506,20 +508,40 @@ func (c *Core) note(w purge.Write) {
 // organisation than ours. Which one that is, the first listing with an image tells;
 // its answer, and those that come meanwhile, wait until that is recorded.
 func (c *Core) ofOurs(now time.Time, ev CallEnded) []Effect {
-	numbers := ev.Answer.Organizations
-	if len(numbers) == 0 {
+	a := &ev.Answer
+	numbers := a.Organizations
+	switch {
+	case len(numbers) == 0 && tellsOfCustomer(ev) && len(c.parked) > 0:
+		c.parked = append(c.parked, ev)
+		return nil
+	case len(numbers) == 0 && !(tellsOfCustomer(ev) && c.foreign):
 		return c.answered(now, ev)
-	}
-	if c.remote == 0 && len(numbers) == 1 {
+	case c.remote == 0 && len(numbers) == 1 && (numbers[0] != 0 || !c.unpinned):
 		c.parked = append(c.parked, ev)
 		return nil // goOn has it recorded
+	case len(numbers) == 1 && numbers[0] == c.remote:
+		return c.answered(now, ev)
 	}
-	if len(numbers) > 1 || numbers[0] != c.remote {
-		a := &ev.Answer
-		a.Class, a.Code, a.Images, a.Organizations = jobs.ClassRefused, jobs.CodeWrongOrganisation, nil, nil
-		a.Message = "the images belong to another organisation than those seen before"
+	c.foreign = true
+	a.Class, a.Code, a.Images, a.Organizations = jobs.ClassRefused, jobs.CodeWrongOrganisation, nil, nil
+	a.Message = "the images belong to another organisation than those seen before"
+	if len(numbers) == 0 {
+		a.Message = "images of another organisation were seen, and the answer does not show whose customer this is"
 	}
 	return c.answered(now, ev)
+}
+
+// tellsOfCustomer says whether an answer would be recorded of the customer, and be
+// false where the credentials are another organisation's.
+func tellsOfCustomer(ev CallEnded) bool {
+	if ev.Kind != jobs.ListCall {
+		return false
+	}
+	switch ev.Answer.Class {
+	case jobs.ClassListed, jobs.ClassNotFound, jobs.ClassErased, jobs.ClassMerged, jobs.ClassInvalid, jobs.ClassUnexpected:
+		return true
+	}
+	return false
 }
 
 // pinned goes on with the answers that waited. Without an answer of the database
@@ -533,7 +555,7 @@ func (c *Core) pinned(now time.Time, ev OrganizationPinned) (out []Effect) {
 	}
 	parked := c.parked
 	c.parked = nil
-	c.remote = ev.Number
+	c.remote, c.unpinned = ev.Number, ev.Number == 0
 	for _, p := range parked {
 		out = append(out, c.ofOurs(now, p)...)
 	}
@@ -704,7 +726,7 @@ func (c *Core) target() int {
 func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 	c.claiming = false
 	if c.shut == shutAsked {
-		c.shut = shutNot
+		c.shut, c.foreign = shutNot, false
 	}
 	if ev.Err != nil {
 		c.stats.ClaimError = ev.Err

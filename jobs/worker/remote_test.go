@@ -39,6 +39,35 @@ func TestTheListOfOneBrandDoesNotPurgeAnother(t *testing.T) {
 	}
 }
 
+// With a number on record, images without one are not taken for ours.
+func TestImagesWithoutANumber(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pinned int64
+		ended  End
+	}{{100001, Breaker}, {0, NothingLeft}} {
+		w := newWorld(t, 1, testConfig(), 3, 2)
+		w.pinned = c.pinned
+		w.unnumbered = true
+		w.run(10 * time.Minute)
+		if w.ended != c.ended || (w.deletes > 0) != (c.ended == NothingLeft) || c.ended == Breaker && w.breaker != jobs.CodeWrongOrganisation {
+			t.Errorf("recorded %d: %s, breaker %q, %d deletes", c.pinned, w.ended, w.breaker, w.deletes)
+		}
+	}
+}
+
+// What else is under way when another brand's images are seen may be its, too: no
+// customer is recorded as one without images.
+func TestNothingIsRecordedOfAnotherBrand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, testConfig(), 3, 0, 0, 0, 0, 0, 0, 0)
+	w.number, w.pinned = 200002, 100001
+	w.run(10 * time.Minute)
+	if w.ended != Breaker || w.silent == 7 || w.states()["completed"] != w.silent {
+		t.Errorf("%s: %v, %d answers before an image was seen", w.ended, w.states(), w.silent)
+	}
+}
+
 func TestAListingThatNamesTwoOrganizationsIsNoView(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, testConfig(), 3)

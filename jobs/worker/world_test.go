@@ -27,12 +27,16 @@ type world struct {
 	over   bool
 	steps  int
 
-	tasks   []*row
-	key     budget.Row
-	number  int64 // of the organisation, in the images' tokens; 0: they name none
-	pinned  int64
-	pins    int
-	breaker string
+	tasks  []*row
+	key    budget.Row
+	number int64 // of the organisation, in the images' tokens; 0: they name none
+	pinned int64
+	// unnumbered: the images' tokens have no number in them.
+	unnumbered bool
+	silent     int // listings without an image that were answered before one with
+	spoke      bool
+	pins       int
+	breaker    string
 	// answer replaces the API's answer to a call.
 	answer func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer
 	// dbDown makes every statement fail.
@@ -287,6 +291,9 @@ func (w *world) call(l purge.Lease, kind jobs.Kind, c *clearance.Clearance) {
 		w.inFlight--
 		a := w.respond(l.Task, kind, c)
 		a.SentAt, a.AnsweredAt = sent, w.now
+		if w.spoke = w.spoke || len(a.Images) > 0; !w.spoke {
+			w.silent++
+		}
 		return CallEnded{Task: l.Task, Epoch: l.Epoch, Kind: kind, Answer: a}
 	})
 }
@@ -303,6 +310,9 @@ func (w *world) respond(id jobs.TaskID, kind jobs.Kind, c *clearance.Clearance) 
 		a := jobs.Answer{Class: jobs.ClassListed}
 		for i := range r.images {
 			a.Images = append(a.Images, jobs.KeyOf(string(rune('a'+i))))
+		}
+		if w.unnumbered && r.images > 0 {
+			a.Organizations = []int64{0}
 		}
 		if w.number > 0 && r.images > 0 {
 			a.Organizations = []int64{w.number}

@@ -195,6 +195,7 @@ func (s *Store) lease(now time.Time, c *purge.Claim, t *Task) bool {
 // record is what a claim hands out: all that its receiver could alter is his.
 func (s *Store) record(t *Task, probing bool) purge.Record {
 	r := t.Rec
+	r.Foreign = probing && s.org.Reason == jobs.CodeWrongOrganisation
 	r.Probe, r.Cancelled = probing, s.batches[t.batch].state == cancelledBatch
 	if r.Epoch == 1 {
 		r.Images = nil

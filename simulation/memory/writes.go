@@ -249,8 +249,7 @@ func (o *Organization) concerns(w *purge.Write) bool {
 	if w.Breaker != nil && (o.Reason == "" || probe) {
 		return true
 	}
-	return w.Passed != "" && probe && (o.Kind == w.Passed || o.Kind == jobs.ListCall || o.Reason == "api_unavailable") &&
-		(o.Reason != jobs.CodeWrongOrganisation || w.Counters.Found > 0) // only an image tells whose it is
+	return w.Passed != "" && probe && (o.Kind == w.Passed || o.Kind == jobs.ListCall || o.Reason == "api_unavailable")
 }
 
 func (o *Organization) refused(now time.Time, b *purge.Breaker) {
@@ -258,6 +257,9 @@ func (o *Organization) refused(now time.Time, b *purge.Breaker) {
 		o.Reason, o.Kind, o.Since, o.ProbeDelay = b.Reason, b.Kind, now, firstProbe
 	} else {
 		o.ProbeDelay = min(2*o.ProbeDelay, lastProbe)
+		if b.Reason == jobs.CodeWrongOrganisation && o.Reason != b.Reason { // it tells more than what has opened it
+			o.Reason, o.Kind, o.Code, o.HTTPStatus = b.Reason, b.Kind, b.Code, b.HTTPStatus
+		}
 	}
 	if o.Code == "" {
 		o.Code = b.Code
