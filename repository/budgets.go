@@ -44,7 +44,7 @@ spaced AS (
            extract(epoch FROM greatest(p.next_slot, p.now - interval '1 hour') - p.now)::double precision AS next_s,
            least($5::float8, greatest(0, extract(epoch FROM greatest(p.owed_until, p.now) - p.now)))::double precision
              AS owed_s,
-           least(greatest(0, extract(epoch FROM p.paused_until - p.now))::double precision, $9::float8) AS paused_s
+           CASE WHEN p.paused_until > p.now AND p.paused_until <= p.now + make_interval(secs => $9::float8) THEN extract(epoch FROM p.paused_until - p.now)::double precision ELSE 0 END AS paused_s
     FROM paced p
 ),
 begun AS (

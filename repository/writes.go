@@ -136,7 +136,8 @@ asked AS MATERIALIZED (
         WHEN EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $4) = $4) THEN 'paused'
         WHEN EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = $4 AND h.customer_id = w.customer_id AND h.released_at IS NULL) THEN 'held'
         WHEN o.breaker_reason IS NOT NULL AND o.probe_task_id IS DISTINCT FROM w.task_id THEN 'breaker'
-        WHEN r.paused_until > clock_timestamp() THEN 'budget_pause'
+        -- Pauses are an hour at most: a longer one is a clock's that was put back.
+        WHEN r.paused_until > clock_timestamp() AND r.paused_until <= clock_timestamp() + interval '1 hour' THEN 'budget_pause'
         END AS forbidden
     FROM w
     JOIN held USING (n)
@@ -276,7 +277,7 @@ breaker AS (
 ),
 budget AS (
     UPDATE rate_budgets r
-    SET paused_until = greatest(r.paused_until, clock_timestamp() + make_interval(secs => s.pause))
+    SET paused_until = greatest(CASE WHEN r.paused_until <= clock_timestamp() + interval '1 hour' THEN r.paused_until END, clock_timestamp() + make_interval(secs => s.pause))
     FROM (SELECT max(pause) AS pause FROM written WHERE pause > 0 HAVING count(*) > 0) s, organizations o
     WHERE o.id = $4 AND r.id = o.budget_id
 ),

@@ -192,8 +192,10 @@ func (b *Budget) Grant(now time.Time) (granted []ID, next time.Time) {
 		if at := b.slots[need-1].at; now.Before(at) {
 			return granted, at
 		}
-		if !b.pace.AllowN(now, 1) {
-			return granted, now.Add(grain)
+		if may := b.pace.ReserveN(now, 1); may.DelayFrom(now) > 0 {
+			wait := may.DelayFrom(now)
+			may.CancelAt(now)
+			return granted, now.Add(max(grain, wait))
 		}
 		w := b.wishes[i]
 		b.wishes = slices.Delete(b.wishes, i, i+1)
@@ -219,16 +221,25 @@ func (b *Budget) take(n int) time.Time {
 	return due
 }
 
-// lose drops the slots whose time has passed, and those that pay for late calls.
+// lose drops the slots whose time has passed, then those that pay for late calls: one
+// that is lost anyway pays for nothing.
 func (b *Budget) lose(now time.Time) {
 	keep := lateness
 	if b.slow() {
 		keep = 2*b.row.Interval + b.cfg.ViewMaxAge
 	}
-	for len(b.slots) > 0 && (b.fees > 0 || now.Sub(b.slots[0].at) > keep) {
+	for len(b.slots) > 0 && since(b.slots[0].at, now) > keep {
 		b.slots = b.slots[1:]
-		b.fees = max(0, b.fees-1)
 	}
+	for ; len(b.slots) > 0 && b.fees > 0; b.fees-- {
+		b.slots = b.slots[1:]
+	}
+}
+
+// since is how long ago a time was. The monotonic clock stands still while a machine
+// sleeps, the wall clock may be set: what says more holds.
+func since(t, now time.Time) time.Duration {
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
 // Ask returns what is to be asked of the row now, if anything; else when to look
@@ -309,6 +320,9 @@ func (b *Budget) Reserved(sent, answered time.Time, block Block) {
 	if block.Slots == 0 {
 		b.refused(answered, block.Again)
 		return
+	}
+	if since(sent, answered)-answered.Sub(sent) > lateness {
+		block.Slots = 0 // the machine slept meanwhile: they have passed
 	}
 	for n := range block.Slots {
 		d := block.First + time.Duration(n)*block.Interval
@@ -481,7 +495,7 @@ func (b *Budget) charge(c call, at time.Time) call {
 	if b.slow() {
 		free = lateSlow
 	}
-	if !c.paid && at.Sub(c.due) > free {
+	if !c.paid && since(c.due, at) > free {
 		c.paid = true
 		b.fees++
 	}

@@ -1,6 +1,9 @@
 package budget
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // How the pace goes down and comes back.
 const (
@@ -23,7 +26,7 @@ const (
 	// as it did before: who took part of the limit may have gone long ago.
 	forgetting = 24 * time.Hour
 	// evidence is which part of a minute's calls must have been made since the last 429
-	// for another to say that a pace which has held doesn't any more. Whoever refuses
+	// (or the last look at the pace) for another to say that a pace which has held doesn't any more. Whoever refuses
 	// the first calls after a pause refuses at any pace.
 	evidence = 0.2
 	// patience is how many 429s within an hour say so in any case.
@@ -73,6 +76,10 @@ func (p Pace) At(limit float64) float64 {
 // that met a 429 before count as one.
 func (p Pace) OverLimit(now, sent time.Time, asked time.Duration, limit float64, reserved int64) Pace {
 	asked = min(max(0, asked), MaxPause)
+	if p.PausedUntil.Sub(now) > MaxPause {
+		p.PausedUntil = now // a clock's that was put back
+	}
+	p.Strikes = slices.DeleteFunc(slices.Clone(p.Strikes), func(at time.Time) bool { return at.After(now) })
 	if n := len(p.Strikes); n > 0 && !sent.After(p.Strikes[n-1]) {
 		p.PausedUntil = later(p.PausedUntil, now.Add(asked))
 		p.Since = later(p.Since, p.PausedUntil)
@@ -104,7 +111,7 @@ func (p Pace) OverLimit(now, sent time.Time, asked time.Duration, limit float64,
 func (p Pace) recent(now time.Time) []time.Time {
 	var recent []time.Time
 	for _, at := range p.Strikes {
-		if now.Sub(at) < memory && !at.After(now) {
+		if now.Sub(at) < memory {
 			recent = append(recent, at)
 		}
 	}
@@ -149,8 +156,8 @@ func (p Pace) Step(now time.Time, limit float64, reserved int64) Pace {
 	}
 	p.Since, p.Reserved = now, reserved
 	switch {
-	case p.Current <= 0:
-		return p
+	case p.Current <= 0, p.Current > limit:
+		return p // it is the limit, of this hour, that holds
 	case learnt:
 		p.Current = margin * p.Held
 	case p.Settled && held:
@@ -177,7 +184,7 @@ func (p Pace) struckWithin(now time.Time, d time.Duration) bool {
 // shown that it is less than the limit.
 func (p Pace) Accepts(limit float64) float64 {
 	switch {
-	case !p.Settled:
+	case !p.Settled, p.Current >= limit:
 		return 0
 	case p.Held > 0 && p.Held < limit:
 		return p.Held

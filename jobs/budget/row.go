@@ -107,9 +107,8 @@ func (r Row) Reserve(now time.Time, a Ask) (Row, Block) {
 		owed += time.Duration(float64(a.Begun) * (1 + a.Cost) * float64(interval))
 		r.OwedUntil = now.Add(owed)
 	}
-	if d := r.Pace.PausedUntil.Sub(now); d > 0 {
-		b.Paused = min(d, MaxPause)
-		b.Again = b.Paused
+	if d := r.Pace.PausedUntil.Sub(now); d > 0 && d <= MaxPause { // a longer one is a clock's that was put back
+		b.Paused, b.Again = d, d
 		return r, b
 	}
 	start := r.start(now, interval)
@@ -154,7 +153,11 @@ func (r Row) start(now time.Time, interval time.Duration) time.Time {
 // allows before the next follows.
 func (r Row) Lower(now time.Time, limit float64) Row {
 	if was := r.Pace.At(r.Limit); limit < was && now.Sub(r.NextSlot) < Window {
-		r.NextSlot = later(now, r.NextSlot.Add(time.Duration((1-limit/was)*float64(Window))))
+		next := r.NextSlot.Add(time.Duration((1 - limit/was) * float64(Window)))
+		if latest := now.Add(Window); next.After(latest) {
+			next = latest // no slot of the quicker pace counts any more by then
+		}
+		r.NextSlot = later(now, next)
 	}
 	r.Limit = limit
 	return r
