@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -208,7 +209,10 @@ func (a *app) checkNow(ctx context.Context, s settings.Settings, d *database, n 
 		return nil, nil, err
 	}
 	defer api.CloseIdleConnections()
-	ans := listed(ctx, api, who)
+	ans, err := listed(ctx, d, api, o.Name, who)
+	if err != nil {
+		return nil, nil, err
+	}
 	now := &checkedNow{
 		At: ans.AnsweredAt.UTC(), Class: string(ans.Class), HTTPStatus: ans.HTTPStatus, Code: ans.Code, Images: len(ans.Images),
 		Source: who.Source, AccountID: who.AccountID, message: ans.Message,
@@ -222,13 +226,25 @@ func (a *app) checkNow(ctx context.Context, s settings.Settings, d *database, n 
 }
 
 // listed is a person's listing. Where the OAuth token is not taken it is made once
-// more, with a new one: if that is not taken either the answer says so.
-func listed(ctx context.Context, api *capillary.Client, who jobs.Customer) jobs.Answer {
+// more, with a new one: if that is not taken either the answer says so. Another
+// organisation's images are no answer.
+func listed(ctx context.Context, d *database, api *capillary.Client, organization string, who jobs.Customer) (jobs.Answer, error) {
 	ans := api.List(ctx, who)
 	if ans.Code == jobs.CodeTokenExpired {
-		return api.List(ctx, who)
+		ans = api.List(ctx, who)
 	}
-	return ans
+	key, err := d.KeyState(ctx, organization)
+	if errors.Is(err, repository.ErrNotFound) {
+		return ans, nil
+	}
+	if err != nil {
+		return ans, err
+	}
+	if ours := key.Remote; ours != nil && slices.ContainsFunc(ans.Organizations, func(n int64) bool { return n != *ours }) {
+		ans.Class, ans.Code, ans.Images = jobs.ClassRefused, jobs.CodeWrongOrganisation, nil
+		ans.Message = fmt.Sprintf("the images are not of organisation %d, whose images were seen before", *ours)
+	}
+	return ans, nil
 }
 
 // whomToAsk is the organisation to ask, and the customer as the newest task searched

@@ -157,7 +157,10 @@ func (a *app) checkAPI(ctx context.Context, s settings.Settings, d *database, o 
 		return err
 	}
 	defer api.CloseIdleConnections()
-	ans := listed(ctx, api, who)
+	ans, err := listed(ctx, d, api, o.Name, who)
+	if err != nil {
+		return err
+	}
 	says := fmt.Sprintf("HTTP %d, code %s: %s", ans.HTTPStatus, ans.Code, ans.Message)
 	switch ans.Class {
 	case jobs.ClassListed:
@@ -167,6 +170,10 @@ func (a *app) checkAPI(ctx context.Context, s settings.Settings, d *database, o 
 	case jobs.ClassOverLimit:
 		add(what, "warning", "over the rate limit: somebody else uses this key", "lower CAPILLARY_RATE_PER_MINUTE")
 	case jobs.ClassRefused:
+		if ans.Code == jobs.CodeWrongOrganisation {
+			add(what, "wrong", says, "the credentials, or the address, are another brand's: correct them")
+			break
+		}
 		add(what, "wrong", says, "check CAPILLARY_BASE_URL, CAPILLARY_USERNAME and CAPILLARY_PASSWORD")
 	default:
 		add(what, "wrong", says, "is CAPILLARY_BASE_URL right, and reachable from here?")

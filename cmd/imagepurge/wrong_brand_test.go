@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -37,5 +38,12 @@ func TestTheListOfOneBrandDoesNotPurgeAnother(t *testing.T) {
 	}
 	if n := w.count("SELECT count(*) FROM organizations WHERE breaker_reason = 'wrong_organisation'"); n != 1 {
 		t.Error("the breaker is closed")
+	}
+	customer := fmt.Sprint(everyone(theirs)[0])
+	if e := swapped.must(1, "doctor", "--customer", customer); !strings.Contains(e.out, "not of organisation 100001") || !strings.Contains(e.out, "another brand's") {
+		t.Errorf("%s", e)
+	}
+	if e := swapped.run("customer", customer, "--check-now"); strings.Contains(e.out, "checked now: gone") || !strings.Contains(e.out+e.err, "wrong_organisation") {
+		t.Errorf("%s", e)
 	}
 }
