@@ -582,10 +582,7 @@ ALTER TABLE rate_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 CREATE TABLE remote_organizations (
     id bigint NOT NULL,
-    host text,
     number bigint,
-    CONSTRAINT remote_organizations_check CHECK (((host IS NULL) = (number IS NULL))),
-    CONSTRAINT remote_organizations_host_check CHECK ((host <> ''::text)),
     CONSTRAINT remote_organizations_number_check CHECK ((number > 0))
 );
 
@@ -706,7 +703,7 @@ ALTER TABLE ONLY rate_budgets
     ADD CONSTRAINT rate_budgets_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY remote_organizations
-    ADD CONSTRAINT remote_organizations_host_number_key UNIQUE (host, number);
+    ADD CONSTRAINT remote_organizations_number_key UNIQUE (number);
 
 ALTER TABLE ONLY remote_organizations
     ADD CONSTRAINT remote_organizations_pkey PRIMARY KEY (id);

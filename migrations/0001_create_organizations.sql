@@ -36,13 +36,12 @@ CREATE TABLE rate_budgets (
 
 -- Whose customers they are, at the API: a number that stands in the tokens of
 -- their images. Several labels of ours may mean one, and then share its customers;
--- until the number was seen each has a row of its own.
+-- until the number was seen each has a row of its own. The number stands alone: one
+-- organisation may be reached by several hosts, and move to another. Two that have one
+-- number on different clusters only exclude each other more than they must.
 CREATE TABLE remote_organizations (
     id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    host   text CHECK (host <> ''),
-    number bigint CHECK (number > 0),
-    UNIQUE (host, number),
-    CHECK ((host IS NULL) = (number IS NULL))
+    number bigint UNIQUE CHECK (number > 0)
 );
 
 -- A brand with its own credentials and limits. No credential is ever stored here.

@@ -248,8 +248,7 @@ func (s *Store) ShareBudget(ctx context.Context, organization int64, k KeyBudget
 		if _, err := tx.Exec(ctx, `UPDATE organizations SET budget_id = $2 WHERE id = $1 AND budget_id <> $2`, organization, key); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, budgetTold, key, k.PerMinute, k.Hourly, k.Zone)
-		return err
+		return changeLimit(ctx, tx, key, budgetTold, k.PerMinute, k.Hourly, k.Zone)
 	})
 	if err != nil {
 		return fmt.Errorf("share the call budget: %w", err)
@@ -304,15 +303,46 @@ func (s *Store) KeyState(ctx context.Context, organization string) (k KeyState, 
 }
 
 const (
+	limitBefore = `
+SELECT coalesce(` + limitNow + `, 0)::double precision, clock_timestamp(), greatest(r.next_slot, clock_timestamp() - interval '1 day'), coalesce(r.pace, 0)
+FROM rate_budgets r WHERE r.id = $1 FOR NO KEY UPDATE OF r`
+
+	limitAfter = `SELECT coalesce(` + limitNow + `, 0)::double precision FROM rate_budgets r WHERE r.id = $1`
+
 	rateBefore = `
-SELECT o.id, r.id, ` + limitNow + `, clock_timestamp(), greatest(r.next_slot, clock_timestamp() - interval '1 day'), coalesce(r.pace, 0)
+SELECT o.id, r.id, ` + limitNow + `
 FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.name = $1 FOR NO KEY UPDATE OF r`
 
 	rateSet = `
 UPDATE rate_budgets
-SET set_per_minute = nullif($2::bigint, 0)::integer, next_slot = $3, pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
+SET set_per_minute = nullif($2::bigint, 0)::integer, pace = NULL, held = NULL, settled = false, strikes = '{}', pace_since = NULL, step_at = NULL
 WHERE id = $1`
 )
+
+// changeLimit makes a change that may change the limit of a key. Where it lowers it,
+// the next slot waits: the minute that has passed holds calls of the quicker pace.
+func changeLimit(ctx context.Context, tx pgx.Tx, key int64, change string, args ...any) error {
+	var (
+		now   time.Time
+		after float64
+		r     budget.Row
+	)
+	if err := tx.QueryRow(ctx, limitBefore, key).Scan(&r.Limit, &now, &r.NextSlot, &r.Pace.Current); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, change, append([]any{key}, args...)...); err != nil {
+		return err
+	}
+	if err := tx.QueryRow(ctx, limitAfter, key).Scan(&after); err != nil {
+		return err
+	}
+	lower := r.Lower(now, after)
+	if r.Limit == 0 || lower.NextSlot.Equal(r.NextSlot) {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE rate_budgets SET next_slot = $2 WHERE id = $1`, key, lower.NextSlot)
+	return err
+}
 
 // SetRate sets the calls a minute of the organisation's API key for all workers, or
 // gives it back to the settings: 0. What 429s have taught is forgotten.
@@ -320,21 +350,16 @@ func (s *Store) SetRate(ctx context.Context, p Person, name string, perMinute in
 	err := s.inTx(ctx, "rate", func(tx pgx.Tx) error {
 		var (
 			organization, id int64
-			now              time.Time
-			r                budget.Row
+			before           float64
 		)
-		err := tx.QueryRow(ctx, rateBefore, name).Scan(&organization, &id, &r.Limit, &now, &r.NextSlot, &r.Pace.Current)
+		err := tx.QueryRow(ctx, rateBefore, name).Scan(&organization, &id, &before)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("organisation %s: %w", name, ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
-		before := r.Limit
-		if perMinute > 0 {
-			r = r.Lower(now, float64(perMinute))
-		}
-		if _, err := tx.Exec(ctx, rateSet, id, perMinute, r.NextSlot); err != nil {
+		if err := changeLimit(ctx, tx, id, rateSet, perMinute); err != nil {
 			return err
 		}
 		return entry{person: p, action: "organization.set_rate", organization: organization, reason: reason,

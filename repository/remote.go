@@ -8,28 +8,36 @@ import (
 )
 
 const remoteSeen = `
-SELECT m.id, m.number, coalesce(r.host, 'unknown')
-FROM organizations o JOIN remote_organizations m ON m.id = o.remote_id JOIN rate_budgets r ON r.id = o.budget_id
-WHERE o.id = $1 FOR UPDATE OF o, m`
+SELECT m.id, m.number FROM organizations o JOIN remote_organizations m ON m.id = o.remote_id WHERE o.id = $1 FOR UPDATE OF o, m`
+
+// labelsOfRemote are our organisations that are one with another, at the API.
+const labelsOfRemote = `SELECT x.id FROM organizations x JOIN organizations mine USING (remote_id) WHERE mine.id = `
+
+// restsMove keeps whom a delete may still reach at rest under the label that stays.
+const restsMove = `
+INSERT INTO customer_leases AS l (remote_id, customer_id, rest_until)
+SELECT m.id, old.customer_id, old.rest_until
+FROM remote_organizations m JOIN customer_leases old ON old.remote_id = $1 AND old.rest_until > clock_timestamp()
+WHERE m.number = $2
+ON CONFLICT (remote_id, customer_id) DO UPDATE SET rest_until = greatest(l.rest_until, excluded.rest_until)`
 
 // PinOrganization records the number of the remote organisation whose images were
 // seen with the organisation's credentials, if none is recorded, and returns the
-// one that is; 0 records nothing. Two organisations of ours with one number are one remote
-// organisation, and share its customers' leases from then on: what the later one
-// has in hand, which can have deleted nothing yet, is taken back.
+// one that is; 0 records nothing. Two organisations of ours with one number are one
+// remote organisation, and share its customers' leases and legal holds from then on:
+// what the later one has in hand is taken back, and whom it lets rest goes on resting.
 func (s *Store) PinOrganization(ctx context.Context, organization, number int64) (pinned int64, err error) {
 	err = s.inTx(ctx, "pin", func(tx pgx.Tx) error {
 		var (
 			remote int64
 			known  *int64
-			host   string
 		)
 		// One at a time: two that see the same number at once would each keep
 		// their own row.
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(`+pinLock+`)`); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, remoteSeen, organization).Scan(&remote, &known, &host); err != nil {
+		if err := tx.QueryRow(ctx, remoteSeen, organization).Scan(&remote, &known); err != nil {
 			return err
 		}
 		if known != nil {
@@ -40,13 +48,15 @@ func (s *Store) PinOrganization(ctx context.Context, organization, number int64)
 			return nil
 		}
 		pinned = number
-		tag, err := tx.Exec(ctx, `UPDATE organizations SET remote_id = m.id FROM remote_organizations m WHERE organizations.id = $1 AND m.host = $2 AND m.number = $3`,
-			organization, host, number)
+		tag, err := tx.Exec(ctx, `UPDATE organizations SET remote_id = m.id FROM remote_organizations m WHERE organizations.id = $1 AND m.number = $2`, organization, number)
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			_, err = tx.Exec(ctx, `UPDATE remote_organizations SET host = $2, number = $3 WHERE id = $1`, remote, host, number)
+			_, err = tx.Exec(ctx, `UPDATE remote_organizations SET number = $2 WHERE id = $1`, remote, number)
+			return err
+		}
+		if _, err := tx.Exec(ctx, restsMove, remote, number); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM customer_leases WHERE remote_id = $1`, remote); err != nil {

@@ -101,6 +101,44 @@ func TestTheNewestLimitHolds(t *testing.T) {
 
 // A limit of its own by hour of the day; a lower one holds from a minute before its
 // hour, for the calls of that minute are counted with the hour's first.
+// However a limit is lowered while calls are made: the next slot waits until the minute
+// before it holds no more than the new one allows.
+func TestALoweredLimitWaits(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	person := repository.Person{Name: "ann", Host: "desk"}
+	for name, c := range map[string]struct {
+		set   int // by a person, before
+		lower func() error
+	}{
+		"by a person":          {0, func() error { return d.SetRate(d.ctx, person, "default", 100, "r") }},
+		"back to the settings": {6000, func() error { return d.SetRate(d.ctx, person, "default", 0, "r") }},
+		"by a worker's start":  {0, func() error { return d.ShareBudget(d.ctx, 1, key(1, 100)) }},
+	} {
+		if err := d.ShareBudget(d.ctx, 1, key(1, 6000)); err != nil {
+			t.Fatal(err)
+		}
+		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp(), set_per_minute = NULL")
+		if c.set > 0 {
+			d.by("UPDATE rate_budgets SET per_minute = 100, set_per_minute = $1", c.set)
+		}
+		if err := c.lower(); err != nil {
+			t.Fatal(err)
+		}
+		if wait := get[float64](d, "SELECT extract(epoch FROM next_slot - clock_timestamp())::float8 FROM rate_budgets"); wait < 45 || wait > 61 {
+			t.Errorf("%s: the next slot is in %.1f s, want about a minute", name, wait)
+		}
+		// And no wait where it is raised.
+		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp(), set_per_minute = NULL")
+		if err := d.ShareBudget(d.ctx, 1, key(1, 7000)); err != nil {
+			t.Fatal(err)
+		}
+		if wait := get[float64](d, "SELECT extract(epoch FROM next_slot - clock_timestamp())::float8 FROM rate_budgets"); wait > 1 {
+			t.Errorf("%s, then raised: the next slot is in %.1f s", name, wait)
+		}
+	}
+}
+
 func TestLimitsByHourOfDay(t *testing.T) {
 	t.Parallel()
 	d := openWith(t, 1)
