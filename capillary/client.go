@@ -214,7 +214,11 @@ func (c *Client) do(parent context.Context, method, path, query string, permit *
 		return c.noToken(parent, timed, *failed)
 	}
 	answer := c.once(parent, timed, attempt{method, path, query, permit, classify, granted})
-	if who.judge(granted, answer) {
+	kind := jobs.ListCall
+	if permit != nil {
+		kind = jobs.DeleteCall
+	}
+	if who.judge(granted, kind, answer) {
 		return c.answer(verdict{class: jobs.ClassNotRun, code: jobs.CodeTokenExpired}, answer.HTTPStatus, answer.SentAt)
 	}
 	return answer

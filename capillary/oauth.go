@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,20 +94,21 @@ func (a *auth) pass(ctx context.Context) (pass, *tokenFailure) {
 	return pass{sign: t.sign, token: t}, nil
 }
 
-// judge looks at an answer. It is true where the token was at fault, and a new one
-// may mend it; a 401 with a token that was fetched for that very reason is a
-// refusal like any other.
-func (a *auth) judge(p pass, answer jobs.Answer) bool {
+// judge looks at the answer of a kind of call. It is true where the token was at
+// fault, and a new one may mend it; a 401 with a token that was fetched for that very
+// reason is a refusal like any other. A key that may list and not delete is refused,
+// however many listings its tokens are good for.
+func (a *auth) judge(p pass, kind jobs.Kind, answer jobs.Answer) bool {
 	switch {
 	case p.token == nil, answer.HTTPStatus == 0:
 		return false
 	case answer.HTTPStatus != http.StatusUnauthorized:
-		a.tokens.proven(p.token)
+		a.tokens.proven(p.token, kind)
 		return false
 	case answer.Class != jobs.ClassRefused:
 		return false
 	}
-	return a.tokens.rejected(p.token)
+	return a.tokens.rejected(p.token, kind)
 }
 
 func (a *auth) close() {
@@ -120,7 +122,7 @@ type token struct {
 	sign    credentials
 	renewAt time.Time
 	until   time.Time
-	suspect bool // fetched since a token was not taken, and not taken itself as yet
+	suspect map[jobs.Kind]bool // fetched since one was not taken for such a call, and not taken itself as yet
 }
 
 // tokenFailure is why there is no token.
@@ -147,7 +149,7 @@ type tokenKeeper struct {
 
 	mu      sync.Mutex
 	current *token
-	suspect bool
+	suspect map[jobs.Kind]bool
 	renewal chan struct{} // closed when the one under way has ended; nil: none is
 	cancel  context.CancelFunc
 	failure *tokenFailure // of the last one
@@ -203,11 +205,11 @@ func (t *tokenKeeper) renew(now time.Time) {
 		}
 		// Its life is counted from before it was asked for.
 		t.retryAt = time.Time{}
-		t.current = newToken(t.signer(got.value), now, got.life, t.suspect)
+		t.current = newToken(t.signer(got.value), now, got.life, maps.Clone(t.suspect))
 	})
 }
 
-func newToken(sign credentials, asked time.Time, life time.Duration, suspect bool) *token {
+func newToken(sign credentials, asked time.Time, life time.Duration, suspect map[jobs.Kind]bool) *token {
 	switch {
 	case life <= 0:
 		life = shortestLife
@@ -228,25 +230,29 @@ func (t *tokenKeeper) signer(value string) credentials {
 	}
 }
 
-// proven: the token was taken.
-func (t *tokenKeeper) proven(of *token) {
+// proven: the token was taken for such a call.
+func (t *tokenKeeper) proven(of *token, kind jobs.Kind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if of.suspect || t.suspect && of == t.current {
-		of.suspect, t.suspect = false, false
+	if of.suspect[kind] || t.suspect[kind] && of == t.current {
+		delete(of.suspect, kind)
+		delete(t.suspect, kind)
 	}
 }
 
 // rejected: the token was not taken. It is dropped, and the next one is fetched at
 // once, so that the next call needn't wait. It is true where the next may be taken.
-func (t *tokenKeeper) rejected(of *token) bool {
+func (t *tokenKeeper) rejected(of *token, kind jobs.Kind) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.current == of {
 		t.current = nil
 	}
-	hopeless := of.suspect
-	t.suspect = true
+	hopeless := of.suspect[kind]
+	if t.suspect == nil {
+		t.suspect = make(map[jobs.Kind]bool)
+	}
+	t.suspect[kind] = true
 	if !hopeless && t.current == nil {
 		t.renew(t.now())
 	}

@@ -131,6 +131,29 @@ func TestATokenThatIsNotTakenAnyMore(t *testing.T) {
 	}
 }
 
+// A key that may list and not delete: that its tokens are good for listings does not
+// make each refused DELETE a token that has ended.
+func TestAKeyThatMayNotDelete(t *testing.T) {
+	p := &platform{valid: map[string]bool{}}
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		p.ServeHTTP(w, r)
+	})
+	c := newClient(t, Options{BaseURL: s.URL, OAuthKey: testKey, OAuthSecret: testSecret, RequestTimeout: 5 * time.Second, Now: time.Now})
+	for n := range 5 {
+		expect(t, c.List(t.Context(), customer(7)), jobs.ClassListed, 200, "")
+		if a := c.Delete(t.Context(), permit(7)); n > 0 && a.Class != jobs.ClassRefused {
+			t.Errorf("DELETE %d: %+v", n+1, a)
+		}
+	}
+	if made, _ := p.seen(); made > 5 { // one for each DELETE that was refused
+		t.Errorf("%d tokens were fetched", made)
+	}
+}
+
 // A 401 with a token that was fetched for a 401 is a refusal: each further call
 // may lock the till.
 func TestASecond401IsARefusal(t *testing.T) {
@@ -300,8 +323,8 @@ func TestOneRenewalForAllThatWait(t *testing.T) {
 				t.Fatalf("round %d: %d fetches", round, n)
 			}
 			for i, each := range got { // as when the platform revokes it under all of them
-				k.proven(each)
-				if i%2 == 0 && !k.rejected(each) {
+				k.proven(each, jobs.ListCall)
+				if i%2 == 0 && !k.rejected(each, jobs.ListCall) {
 					t.Error("hopeless, though the token was taken before")
 				}
 			}
@@ -401,7 +424,7 @@ func TestLivesOfTokens(t *testing.T) {
 		25 * time.Hour:        {48 * time.Minute, time.Hour - 5*time.Second},
 		100 * 365 * time.Hour: {48 * time.Minute, time.Hour - 5*time.Second},
 	} {
-		if got := newToken(nil, at, life, false); got.renewAt.Sub(at) != want[0] || got.until.Sub(at) != want[1] {
+		if got := newToken(nil, at, life, nil); got.renewAt.Sub(at) != want[0] || got.until.Sub(at) != want[1] {
 			t.Errorf("%v: renewed after %v, over after %v", life, got.renewAt.Sub(at), got.until.Sub(at))
 		}
 	}

@@ -9,6 +9,9 @@ import (
 
 // step 2: the listing's answer.
 func (m *Machine) listed(a jobs.Answer) Effect {
+	if a.Code != jobs.CodeTokenExpired {
+		m.expired = false
+	}
 	m.noteListing(a)
 	if a.Class != jobs.ClassListed {
 		m.fault = fault{a.Code, a.Message, a.HTTPStatus}
@@ -45,9 +48,9 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 		}
 		return m.ended(jobs.InvalidCustomer)
 	case jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent:
-		if a.Code == jobs.CodeTokenExpired {
-			// No attempt: the next call has a new token, and if that is not taken the
-			// answer is a refusal.
+		if a.Code == jobs.CodeTokenExpired && !m.expired {
+			// No attempt: the next call has a new token.
+			m.expired = true
 			return m.save(jobs.Slot{Kind: relist(m.want.Kind)})
 		}
 		return m.transient()

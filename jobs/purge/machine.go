@@ -47,6 +47,8 @@ type Machine struct {
 	viewAt time.Time  // when its listing's answer came
 	live   bool
 
+	expired bool // the last listing's OAuth token was not taken
+
 	targets   []clearance.Target // of the intent under way
 	deletedAt time.Time          // when a DELETE last answered that it ran, or ran in part
 

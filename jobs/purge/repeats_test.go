@@ -73,6 +73,17 @@ func TestThirdRefusal(t *testing.T) {
 	}
 }
 
+// One customer whose listing is answered 401 with every token: it costs attempts in
+// the end, and no slot after slot.
+func TestATokenThatIsNeverTaken(t *testing.T) {
+	b := newBench(t)
+	b.feed(noToken, noToken)
+	b.wantBack(jobs.WaitBackoff, 2500*time.Millisecond)
+	if b.last.Counters.Attempts != 1 || len(b.calls) != 2 {
+		t.Errorf("%d attempts, calls %q", b.last.Counters.Attempts, b.calls)
+	}
+}
+
 // While another organisation's images are what the credentials show, a customer that
 // is unknown or has no images says nothing of ours.
 func TestProbeAfterAnotherOrganization(t *testing.T) {
