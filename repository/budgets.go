@@ -304,7 +304,7 @@ func (s *Store) KeyState(ctx context.Context, organization string) (k KeyState, 
 
 const (
 	limitBefore = `
-SELECT coalesce(` + limitNow + `, 0)::double precision, clock_timestamp(), greatest(r.next_slot, clock_timestamp() - interval '1 day'), coalesce(r.pace, 0)
+SELECT coalesce(` + limitNow + `, 0)::double precision, clock_timestamp(), greatest(r.next_slot, clock_timestamp() - interval '1 day'), coalesce(r.pace, 0), r.reserved
 FROM rate_budgets r WHERE r.id = $1 FOR NO KEY UPDATE OF r`
 
 	limitAfter = `SELECT coalesce(` + limitNow + `, 0)::double precision FROM rate_budgets r WHERE r.id = $1`
@@ -327,7 +327,7 @@ func changeLimit(ctx context.Context, tx pgx.Tx, key int64, change string, args 
 		after float64
 		r     budget.Row
 	)
-	if err := tx.QueryRow(ctx, limitBefore, key).Scan(&r.Limit, &now, &r.NextSlot, &r.Pace.Current); err != nil {
+	if err := tx.QueryRow(ctx, limitBefore, key).Scan(&r.Limit, &now, &r.NextSlot, &r.Pace.Current, &r.Reserved); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, change, append([]any{key}, args...)...); err != nil {

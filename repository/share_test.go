@@ -109,24 +109,28 @@ func TestALoweredLimitWaits(t *testing.T) {
 	person := repository.Person{Name: "ann", Host: "desk"}
 	for name, c := range map[string]struct {
 		set   int // by a person, before
+		given int // slots, ever
+		from  float64
+		to    float64 // seconds until the next slot
 		lower func() error
 	}{
-		"by a person":          {0, func() error { return d.SetRate(d.ctx, person, "default", 100, "r") }},
-		"back to the settings": {6000, func() error { return d.SetRate(d.ctx, person, "default", 0, "r") }},
-		"by a worker's start":  {0, func() error { return d.ShareBudget(d.ctx, 1, key(1, 100)) }},
+		"by a person":          {0, 6000, 45, 61, func() error { return d.SetRate(d.ctx, person, "default", 100, "r") }},
+		"back to the settings": {6000, 6000, 45, 61, func() error { return d.SetRate(d.ctx, person, "default", 0, "r") }},
+		"by a worker's start":  {0, 6000, 45, 61, func() error { return d.ShareBudget(d.ctx, 1, key(1, 100)) }},
+		"few calls before":     {0, 20, 11, 13, func() error { return d.SetRate(d.ctx, person, "default", 100, "r") }},
 	} {
 		if err := d.ShareBudget(d.ctx, 1, key(1, 6000)); err != nil {
 			t.Fatal(err)
 		}
-		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp(), set_per_minute = NULL")
+		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp(), set_per_minute = NULL, reserved = $1", c.given)
 		if c.set > 0 {
 			d.by("UPDATE rate_budgets SET per_minute = 100, set_per_minute = $1", c.set)
 		}
 		if err := c.lower(); err != nil {
 			t.Fatal(err)
 		}
-		if wait := get[float64](d, "SELECT extract(epoch FROM next_slot - clock_timestamp())::float8 FROM rate_budgets"); wait < 45 || wait > 61 {
-			t.Errorf("%s: the next slot is in %.1f s, want about a minute", name, wait)
+		if wait := get[float64](d, "SELECT extract(epoch FROM next_slot - clock_timestamp())::float8 FROM rate_budgets"); wait < c.from || wait > c.to {
+			t.Errorf("%s: the next slot is in %.1f s, want %v to %v", name, wait, c.from, c.to)
 		}
 		// And no wait where it is raised.
 		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp(), set_per_minute = NULL")

@@ -149,11 +149,11 @@ func (r Row) start(now time.Time, interval time.Duration) time.Time {
 }
 
 // Lower is a limit that a person lowers while calls are made: the minute that has
-// passed holds slots of the quicker pace, and must hold no more than the slower one
-// allows before the next follows.
+// passed holds slots of the quicker pace, if as many were ever given, and must hold no
+// more than the slower one allows before the next follows.
 func (r Row) Lower(now time.Time, limit float64) Row {
 	if was := r.Pace.At(r.Limit); limit < was && now.Sub(r.NextSlot) < Window {
-		next := r.NextSlot.Add(time.Duration((1 - limit/was) * float64(Window)))
+		next := r.NextSlot.Add(time.Duration(min(1-limit/was, float64(r.Reserved)/limit) * float64(Window)))
 		if latest := now.Add(Window); next.After(latest) {
 			next = latest // no slot of the quicker pace counts any more by then
 		}
