@@ -10,8 +10,9 @@ import (
 const remoteSeen = `
 SELECT m.id, m.number FROM organizations o JOIN remote_organizations m ON m.id = o.remote_id WHERE o.id = $1 FOR UPDATE OF o, m`
 
-// labelsOfRemote are our organisations that are one with another, at the API.
-const labelsOfRemote = `SELECT x.id FROM organizations x JOIN organizations mine USING (remote_id) WHERE mine.id = `
+// labelsOfRemote begins a subquery of our organisations that are one with another, at
+// the API.
+const labelsOfRemote = `(SELECT x.id FROM organizations x JOIN organizations mine USING (remote_id) WHERE mine.id = `
 
 // restsMove keeps whom a delete may still reach at rest under the label that stays.
 const restsMove = `

@@ -134,7 +134,7 @@ asked AS MATERIALIZED (
         WHEN b.state = 'cancelled' THEN 'cancelled'
         WHEN b.state = 'paused' THEN 'paused'
         WHEN EXISTS (SELECT FROM pauses p WHERE p.resumed_at IS NULL AND coalesce(p.organization_id, $4) = $4) THEN 'paused'
-        WHEN EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY(` + labelsOfRemote + `$4)) AND h.customer_id = w.customer_id AND h.released_at IS NULL) THEN 'held'
+        WHEN EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$4)) AND h.customer_id = w.customer_id AND h.released_at IS NULL) THEN 'held'
         WHEN o.breaker_reason IS NOT NULL AND o.probe_task_id IS DISTINCT FROM w.task_id THEN 'breaker'
         -- Pauses are an hour at most: a longer one is a clock's that was put back.
         WHEN r.paused_until > clock_timestamp() AND r.paused_until <= clock_timestamp() + interval '1 hour' THEN 'budget_pause'
