@@ -171,7 +171,11 @@ func (m *Machine) answered(now time.Time, a jobs.Answer) Effect {
 		}
 		return m.transient()
 	case jobs.ClassOverLimit:
-		m.plan()
+		if a.SentAt.IsZero() { // it was the call for a token that met it
+			m.unsend()
+		} else {
+			m.plan()
+		}
 		m.overLimit, m.pauseBudget = true, a.RetryAfter
 		return m.save(jobs.Slot{Kind: jobs.SlotList})
 	case jobs.ClassNoImage:

@@ -238,6 +238,25 @@ func TestOverLimit(t *testing.T) {
 	}
 }
 
+// The call for a token met it: the intent is withdrawn, and counts no call.
+func TestOverLimitOfAToken(t *testing.T) {
+	a := tooMany
+	a.Message = unsent
+	b := newBench(t)
+	b.feed(listed(1), a)
+	c := b.last.Calls[len(b.last.Calls)-1]
+	if b.last.Counters.APICalls != 1 || b.last.Counters.Attempts != 0 || !c.SentAt.IsZero() || c.Class != jobs.ClassOverLimit {
+		t.Errorf("%+v, the call %+v", b.last.Counters, c)
+	}
+	for _, i := range b.last.Images {
+		if i.Sends != 0 || i.State != jobs.Planned {
+			t.Errorf("the image is %+v", i)
+		}
+	}
+	b.feed(listed(1), deleted, listed())
+	b.wantEnd(jobs.ImagesDeleted)
+}
+
 func TestBackoff(t *testing.T) {
 	for _, c := range []struct {
 		random   float64

@@ -569,7 +569,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 		c.budget.StrayEnded()
 		if a := ev.Answer; a.Class == jobs.ClassOverLimit {
 			c.budget.OverLimit(now, a.RetryAfter)
-			return []Effect{SlowDown{Asked: a.RetryAfter, Age: now.Sub(a.SentAt)}}
+			return slowDown(now, a)
 		}
 		return nil
 	}
@@ -610,7 +610,7 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 	}
 	out := c.step(now, ev.Task, fact)
 	if a.Class == jobs.ClassOverLimit {
-		out = append(out, SlowDown{Asked: a.RetryAfter, Age: now.Sub(a.SentAt)})
+		out = append(out, slowDown(now, a)...)
 	}
 	if a.Class == jobs.ClassRefused {
 		// All others stop at once, not only when the breaker's row is written.
@@ -621,6 +621,15 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
 	}
 	return out
+}
+
+// slowDown tells the key's row of a 429. One that met the call for a token says
+// nothing of the key's pace: only this process waits.
+func slowDown(now time.Time, a jobs.Answer) []Effect {
+	if a.SentAt.IsZero() {
+		return nil
+	}
+	return []Effect{SlowDown{Asked: a.RetryAfter, Age: now.Sub(a.SentAt)}}
 }
 
 func (c *Core) stopAll(now time.Time, waiting jobs.Waiting) []Effect {

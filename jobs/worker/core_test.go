@@ -265,6 +265,46 @@ func TestOverLimitPausesTheKeyAndCostsNoAttempt(t *testing.T) {
 	}
 }
 
+// A 429 of the address that gives out tokens says nothing of the key's pace: only
+// this process waits, as long as it was asked to.
+func TestOverLimitOfATokenTeachesNoPace(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]int{"a listing": 20, "a DELETE": 31} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 13, testConfig(), many(60)...)
+			var until, next time.Time
+			calls := 0
+			w.answer = func(_ jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+				calls++
+				switch {
+				case until.IsZero() && calls >= at && (kind == jobs.DeleteCall) == (name == "a DELETE"):
+					until = w.now.Add(30 * time.Second)
+					return &jobs.Answer{Class: jobs.ClassOverLimit, HTTPStatus: 429, Code: "429", RetryAfter: 30 * time.Second, SentAt: notSent}
+				case !until.IsZero() && next.IsZero() && w.now.After(until.Add(-29*time.Second)):
+					next = w.now
+				}
+				return nil
+			}
+			w.run(time.Hour)
+			if diff := cmp.Diff(map[string]int{"completed": 60}, w.states()); diff != "" {
+				t.Errorf("states (-want +got):\n%s", diff)
+			}
+			if next.Before(until) {
+				t.Errorf("a call at %v, though it was asked to wait until %v", next, until)
+			}
+			if p := w.key.Pace; len(p.Strikes) > 0 || p.Current > 0 || !p.PausedUntil.IsZero() {
+				t.Errorf("the key's pace has learnt from it: %+v", p)
+			}
+			for _, r := range w.tasks {
+				if r.attempts != 0 {
+					t.Errorf("task %d: %d attempts for a 429", r.id, r.attempts)
+				}
+			}
+		})
+	}
+}
+
 func TestTheSameSeedIsTheSameNight(t *testing.T) {
 	t.Parallel()
 	night := func() (time.Time, int, int) {

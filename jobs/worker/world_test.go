@@ -283,6 +283,9 @@ func (w *world) write(wr purge.Write) Event {
 	return ev
 }
 
+// notSent in an answer's SentAt says that nothing went to the customer's address.
+var notSent = time.Unix(0, 1)
+
 func (w *world) call(l purge.Lease, kind jobs.Kind, c *clearance.Clearance) {
 	w.inFlight++
 	w.most = max(w.most, w.inFlight)
@@ -290,7 +293,11 @@ func (w *world) call(l purge.Lease, kind jobs.Kind, c *clearance.Clearance) {
 	w.later(50*time.Millisecond, 400*time.Millisecond, func() Event {
 		w.inFlight--
 		a := w.respond(l.Task, kind, c)
-		a.SentAt, a.AnsweredAt = sent, w.now
+		if a.AnsweredAt = w.now; a.SentAt.Equal(notSent) {
+			a.SentAt = time.Time{}
+		} else {
+			a.SentAt = sent
+		}
 		if w.spoke = w.spoke || len(a.Images) > 0; !w.spoke {
 			w.silent++
 		}
