@@ -114,17 +114,21 @@ func decided(a repository.Agreed, set repository.Settings) repository.Settings {
 func (p *post) keepWorking(stop *stopping) (result, error) {
 	began, duration := time.Now(), p.flags.duration
 	all := result{Organization: p.o.Name, Stats: worker.Stats{Finished: map[jobs.State]int{}, Batches: map[int64]bool{}}}
+	// Over all that follows: one that comes while work begins again is not missed, and
+	// doesn't end the process.
+	hangups, deaf := p.keys.hangups()
+	defer deaf()
 	for {
 		changed := make(chan struct{})
 		ctx, cancel := context.WithCancel(stop.ctx)
 		inner := &stopping{ctx: stop.ctx, orderly: either(ctx, stop.orderly, changed), outer: stop}
 		watched := make(chan struct{})
 		go func() { defer close(watched); p.watchSettings(ctx, changed) }()
-		hangup := p.keys.onHangup(ctx)
+		reread := p.keys.rereadAt(ctx, hangups)
 		r, err := p.work(inner)
 		cancel()
 		<-watched
-		<-hangup
+		<-reread
 		all = all.and(r)
 		if err != nil || !closed(changed) || closed(stop.orderly) || stop.ctx.Err() != nil {
 			return all, err
@@ -139,7 +143,7 @@ func (p *post) keepWorking(stop *stopping) (result, error) {
 				return all, nil
 			}
 		}
-		next, err := again.worker(stop.ctx, p.given)
+		next, err := again.worker(stop.ctx, p.keys.now())
 		if err != nil {
 			p.log.Error("work on this organisation has ended: its settings are not those that were set for all workers", "error", err)
 			return all, err

@@ -52,19 +52,31 @@ func (c *credentials) reread() {
 	c.log.Info("credentials were read again")
 }
 
-// onHangup reads the files again at each SIGHUP, until ctx ends; then the channel
-// is closed. Without files a SIGHUP means what it always does.
-func (c *credentials) onHangup(ctx context.Context) <-chan struct{} {
-	done := make(chan struct{})
-	if !c.of.HasFiles() {
-		close(done)
-		return done
+// now is the organisation as this process was told, with the secrets that were read
+// last.
+func (c *credentials) now() settings.Organization {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of
+}
+
+// hangups are the process's SIGHUPs until stop. Without files a SIGHUP means what it
+// always does.
+func (c *credentials) hangups() (_ <-chan os.Signal, stop func()) {
+	all := make(chan os.Signal, 1)
+	if !c.now().HasFiles() {
+		return all, func() {}
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(all, syscall.SIGHUP)
+	return all, func() { signal.Stop(all) }
+}
+
+// rereadAt reads the files again at each hangup, until ctx ends; then the channel is
+// closed.
+func (c *credentials) rereadAt(ctx context.Context, hangups <-chan os.Signal) <-chan struct{} {
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer signal.Stop(hangups)
 		for {
 			select {
 			case <-ctx.Done():

@@ -123,3 +123,42 @@ func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 		})
 	}
 }
+
+// A secret that was changed while the worker ran is not forgotten when its work
+// begins again, and a SIGHUP at that moment doesn't end it.
+func TestAChangedPasswordOutlivesABeginning(t *testing.T) {
+	t.Parallel()
+	crowd := present(174, 10, 1)
+	w := newWorld(t, sandbox.Options{Seed: 174, Population: crowd})
+	file := filepath.Join(w.dir, "password")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(wrongPassword + "\n") // nobody sees it: there is no work yet
+	w = w.with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+file, "IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h")
+	worker := w.start("run")
+	w.until("it works", func() bool { return w.count("SELECT count(*) FROM workers") == 1 })
+	write(till.Password + "\n")
+	worker.signal(syscall.SIGHUP)
+	w.until("it was read again", func() bool { return strings.Contains(worker.errOut.String(), "credentials were read again") })
+	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
+	w.until("work begins again", func() bool {
+		worker.signal(syscall.SIGHUP)
+		return strings.Contains(worker.errOut.String(), "work begins again")
+	})
+	for range 20 {
+		worker.signal(syscall.SIGHUP)
+	}
+	write("a password of tomorrow\n")
+	ids := everyone(crowd)
+	batch := w.enqueue(ids)
+	w.until("all is purged", func() bool {
+		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") == len(ids)
+	})
+	worker.stop()
+	w.wantTruth(batch, ids)
+	w.wantHarmless(true)
+}

@@ -229,7 +229,6 @@ func (c *crew) run(stop *stopping) ([]result, error) {
 type post struct {
 	*crew
 	o       settings.Organization // with the settings that all workers agree on
-	given   settings.Organization // as this process was told
 	agreed  repository.Agreed
 	options worker.Options
 	client  *capillary.Client
@@ -274,7 +273,7 @@ func (c *crew) worker(ctx context.Context, given settings.Organization) (*post, 
 	}
 	name := o.Name
 	keys := &credentials{api: api, log: c.log.With("organization", name), of: given}
-	return &post{keys: keys, crew: c, o: o, given: given, agreed: agreed, client: api, options: worker.Options{
+	return &post{keys: keys, crew: c, o: o, agreed: agreed, client: api, options: worker.Options{
 		Config: worker.Config{
 			Claim: purge.Claim{
 				Organization: org, Batch: c.flags.batch, Owner: owner, Lease: c.s.Lease,
