@@ -100,4 +100,11 @@ func ConnectionLost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
+// Undone reports whether Postgres has undone the transaction for another's sake: a
+// deadlock (40P01) or a serialization failure (40001). The same once more may succeed.
+func Undone(err error) bool {
+	pe := (*pgconn.PgError)(nil)
+	return errors.As(err, &pe) && (pe.Code == "40P01" || pe.Code == "40001")
+}
+
 func seconds(d time.Duration) float64 { return d.Seconds() }

@@ -157,13 +157,14 @@ func (a *app) download() embeddedpg.Download {
 // embedded one changes hands when the process that ran it ends.
 const patience = 15 * time.Second
 
-// patiently repeats f while the database's connections break. f must be such that
+// patiently repeats f while the database's connections break, or another transaction
+// is in its way. f must be such that
 // doing it twice does no harm.
 func patiently(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := f()
-		if err == nil || !repository.ConnectionLost(err) || time.Now().After(deadline) {
+		if err == nil || !repository.ConnectionLost(err) && !repository.Undone(err) || time.Now().After(deadline) {
 			return err
 		}
 		select {
