@@ -23,14 +23,14 @@ const limitNow = `coalesce(r.set_per_minute,
 
 // slotsFree reserves call slots in one statement. It keeps the rules of
 // [budget.Row.Reserve], whose names its parts have; the contract test holds the two
-// together. The row is locked before its clock is read. Nothing waits for the disk:
-// a crash takes longer than what is reserved ahead.
+// together. The row is locked before its clock is read. Nothing waits for the disk,
+// as a crash takes longer than what is reserved ahead; only pairs of a slow key reach
+// further.
 const slotsFree = `
-WITH cmd AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS off),
-r AS MATERIALIZED (
+WITH r AS MATERIALIZED (
     SELECT r.*, ` + limitNow + ` AS limit_now
-    FROM cmd, organizations o JOIN rate_budgets r ON r.id = o.budget_id
-    WHERE o.id = $1 AND cmd.off = 'off' FOR NO KEY UPDATE OF r
+    FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id
+    WHERE o.id = $1 FOR NO KEY UPDATE OF r
 ),
 paced AS MATERIALIZED (
     SELECT r.*, clock_timestamp() AS now,
@@ -84,7 +84,8 @@ kept AS (
 SELECT g.given::int, CASE WHEN g.given = 0 THEN 0 ELSE g.start_s END, g.interval_s,
        CASE WHEN g.paused_s > 0 THEN g.paused_s WHEN g.given > 0 THEN 0
             WHEN g.wanted > 0 THEN greatest(0, least(g.owed_s - $5::float8 / 2, g.start_s - $10::float8)) ELSE greatest(0, g.start_s - $7::float8) END,
-       coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, true)
+       coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, true),
+       CASE WHEN g.slow THEN 'on' ELSE set_config('synchronous_commit', 'off', true) END
 FROM given g LEFT JOIN kept k ON k.id = g.id`
 
 // ReserveSlots reserves call slots of the organisation's API key. See
@@ -97,7 +98,7 @@ func (s *Store) ReserveSlots(ctx context.Context, organization int64, a budget.A
 	rules := budget.RulesOfRow()
 	err := s.pool.QueryRow(ctx, slotsFree, organization, float64(a.Slots), float64(a.Urgent), a.Cost, seconds(a.Age),
 		seconds(rules.Window), seconds(rules.Ahead), seconds(rules.Sane), seconds(rules.MaxPause), seconds(rules.Spare), float64(a.Begun), seconds(rules.LateSlow)).
-		Scan(&b.Slots, &first, &interval, &again, &paused, &b.Stopped, &b.Limit, &b.Pace, &b.StepDue)
+		Scan(&b.Slots, &first, &interval, &again, &paused, &b.Stopped, &b.Limit, &b.Pace, &b.StepDue, nil)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return b, fmt.Errorf("reserve call slots: there is no organisation %d", organization)
@@ -201,7 +202,7 @@ func (e *KeySharedError) Error() string {
 	return fmt.Sprintf("organisation %s uses the same API key: its limit would be counted twice", e.Organization)
 }
 
-const keyOfOrganization = `SELECT r.id, r.host, r.key_digest FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.id = $1 FOR UPDATE OF o`
+const keyOfOrganization = `SELECT r.id, r.host, r.key_digest FROM organizations o JOIN rate_budgets r ON r.id = o.budget_id WHERE o.id = $1 FOR NO KEY UPDATE OF o`
 
 const othersOfBudget = `SELECT coalesce(min(name), '') FROM organizations WHERE budget_id = $1 AND id <> $2`
 

@@ -2,8 +2,11 @@ package repository_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/imagepurge/imagepurge/jobs/budget"
 	"github.com/imagepurge/imagepurge/repository"
@@ -192,5 +195,47 @@ func TestNoSlotsWhilePaused(t *testing.T) {
 	}
 	if _, err := d.ReserveSlots(d.ctx, 4711, budget.Ask{Slots: 1, Age: time.Second}); err == nil {
 		t.Error("an organisation that is not there gets slots")
+	}
+}
+
+// A pair of a slow key reaches further than a crash takes: it is on the disk before
+// it is told.
+func TestAPairIsOnTheDisk(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	if err := d.ShareBudget(d.ctx, 1, key(1, 6)); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		d.by("UPDATE rate_budgets SET next_slot = clock_timestamp() - interval '1 minute'")
+		before := get[string](d, "SELECT pg_current_wal_insert_lsn()::text")
+		if b, err := d.ReserveSlots(d.ctx, 1, budget.Ask{Slots: 2, Urgent: 2, Age: 10 * time.Second}); err != nil || b.Slots != 2 {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		if !get[bool](d, "SELECT pg_current_wal_flush_lsn() > $1::pg_lsn", before) {
+			t.Fatal("slots were told that a crash would forget")
+		}
+	}
+}
+
+// What Postgres undoes for another transaction's sake is worth the same once more;
+// what it refuses is not.
+func TestUndone(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	tx, err := d.pool.BeginTx(d.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(d.ctx)
+	if _, err := tx.Exec(d.ctx, "SELECT FROM rate_budgets"); err != nil {
+		t.Fatal(err)
+	}
+	d.by("UPDATE rate_budgets SET per_minute = 5")
+	if _, err := tx.Exec(d.ctx, "UPDATE rate_budgets SET per_minute = 6"); !repository.Undone(fmt.Errorf("share: %w", err)) {
+		t.Errorf("not undone: %v", err)
+	}
+	if _, err := d.pool.Exec(d.ctx, "UPDATE rate_budgets SET per_minute = -1"); err == nil || repository.Undone(err) {
+		t.Errorf("undone: %v", err)
 	}
 }
