@@ -85,7 +85,7 @@ SELECT g.given::int, CASE WHEN g.given = 0 THEN 0 ELSE g.start_s END, g.interval
        CASE WHEN g.paused_s > 0 THEN g.paused_s WHEN g.given > 0 THEN 0
             WHEN g.wanted > 0 THEN greatest(0, least(g.owed_s - $5::float8 / 2, g.start_s - $10::float8)) ELSE greatest(0, g.start_s - $7::float8) END,
        coalesce(g.paused_s, 0), g.stopped, g.limit_now, g.pace_now, coalesce(g.step_at <= g.now, true),
-       CASE WHEN g.slow THEN 'on' ELSE set_config('synchronous_commit', 'off', true) END
+       set_config('synchronous_commit', CASE WHEN g.slow THEN 'on' ELSE 'off' END, true)
 FROM given g LEFT JOIN kept k ON k.id = g.id`
 
 // ReserveSlots reserves call slots of the organisation's API key. See
