@@ -152,9 +152,11 @@ func TestAChangedPasswordOutlivesABeginning(t *testing.T) {
 	for range 20 {
 		worker.signal(syscall.SIGHUP)
 	}
-	write("a password of tomorrow\n")
+	// From here on the file mends nothing: what the worker has must be the secret
+	// that it read before it began again.
+	write("")
 	ids := everyone(crowd)
-	batch := w.enqueue(ids)
+	batch := w.with("CAPILLARY_PASSWORD_FILE", "CAPILLARY_PASSWORD="+till.Password).enqueue(ids)
 	w.until("all is purged", func() bool {
 		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") == len(ids)
 	})
