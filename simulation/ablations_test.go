@@ -84,7 +84,7 @@ func ablations() []ablation {
 		{"the order of writes in the fence", one(writes, inOrder, ""), simulation.CountersTrue, 120_000, nil, 172},
 		{"the deadline for sending", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if false {"), simulation.NothingElseDeleted, 120_000, nil, 797},
 		{"the wall clock in the deadline", one(permit, "if mono > c.intent.Margin || wall > c.intent.Margin || wall < 0 || mono < 0 {", "if mono > c.intent.Margin || mono < 0 {"), simulation.SettledFirst, 120_000, nil, 13188},
-		{"identity by content", one(decode, `fileNames     = []string{"s3Token"}`, `fileNames     = []string{"fileHandle"}`), simulation.NothingElseDeleted, 20_000, []string{"--bytes"}, 44},
+		{"identity by content", one(decode, `fileNames     = []string{"s3Token"}`, `fileNames     = []string{"fileHandle"}`), simulation.NothingElseDeleted, 20_000, []string{"--bytes"}, 86},
 		{"the verifying listing", one(deleting, "if m.rec.Mode == jobs.Economy && m.rec.Scope == jobs.Snapshot {\n			return m.finish(jobs.ImagesDeleted, time.Time{})",
 			"if true {\n			return m.finish(jobs.ImagesDeleted, m.deletedAt)"), simulation.DoneMeansGone, 20_000, nil, 38},
 		{"doubt of a stale listing", one(listing, "if contradicts && !m.count.Relisting {", "if contradicts && false {"), simulation.NothingElseDeleted, 40_000, nil, 14},
@@ -98,7 +98,7 @@ func ablations() []ablation {
 		{"the customer's own row in the claim", []change{
 			{claims, "	if cust.busy(now) {", "	if cust.busy(now) && cust.LeaseUntil.Before(now.Add(c.Lease-20*time.Millisecond)) {"},
 			{writes, leasedTo, "if cust == nil {"},
-		}, simulation.NothingElseDeleted, 40_000, nil, 1457},
+		}, simulation.NothingElseDeleted, 40_000, nil, 1171},
 		{"HTTP/1.1", one(network, "const resends = false", "const resends = true"), simulation.NothingElseDeleted, 40_000, nil, 911},
 		{"settling before a cancel", one(machine, "case m.cancelled && !unknown:", "case m.cancelled:"), simulation.EndsSettled, 20_000, nil, 93},
 		{"the review that is due, beyond a crash", one(writes, "	t.VerifiedAt = stored(w.VerifiedAt)\n", "	t.VerifiedAt = stored(w.VerifiedAt)\n	t.Rec.ReviewAs = \"\"\n"), simulation.PersonDecides, 100_000, nil, 5811},
