@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -71,6 +70,15 @@ func TestAWrongOAuthSecretOpensTheBreaker(t *testing.T) {
 	w.wantTruth(batch, everyone(crowd))
 }
 
+// wrongPasswordFile is a world whose window is always open, and whose password stands
+// in the file "password": as yet the wrong one.
+func wrongPasswordFile(t *testing.T, seed uint64, crowd sandbox.Population) *world {
+	t.Helper()
+	w := newWorld(t, sandbox.Options{Seed: seed, Population: crowd})
+	name := w.file("password", wrongPassword+"\n")
+	return w.with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+filepath.Join(w.dir, name), "IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h")
+}
+
 // A password in a file that is mended while the worker runs.
 func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 	t.Parallel()
@@ -87,16 +95,7 @@ func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			crowd := present(173, 10, 1)
-			w := newWorld(t, sandbox.Options{Seed: 173, Population: crowd})
-			file := filepath.Join(w.dir, "password")
-			write := func(text string) {
-				t.Helper()
-				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			write(wrongPassword + "\n")
-			w = w.with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+file, "IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h")
+			w := wrongPasswordFile(t, 173, crowd)
 			ids := everyone(crowd)
 			batch := w.enqueue(ids)
 			worker := w.start("run")
@@ -107,10 +106,10 @@ func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 				t.Errorf("status doesn't say what to type: %s", e)
 			}
 			// An empty file, as in the middle of a change: the old one stays.
-			write("")
+			w.file("password", "")
 			worker.signal(syscall.SIGHUP)
 			w.until("the empty file is named", func() bool { return strings.Contains(worker.errOut.String(), "CAPILLARY_PASSWORD_FILE is empty") })
-			write(till.Password + "\n")
+			w.file("password", till.Password+"\n")
 			mend(w, worker)
 			w.until("all is purged", func() bool {
 				return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") == len(ids)
@@ -129,19 +128,10 @@ func TestAMendedPasswordFileNeedsNoRestart(t *testing.T) {
 func TestAChangedPasswordOutlivesABeginning(t *testing.T) {
 	t.Parallel()
 	crowd := present(174, 10, 1)
-	w := newWorld(t, sandbox.Options{Seed: 174, Population: crowd})
-	file := filepath.Join(w.dir, "password")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(wrongPassword + "\n") // nobody sees it: there is no work yet
-	w = w.with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+file, "IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h")
+	w := wrongPasswordFile(t, 174, crowd) // whose content nobody sees: there is no work yet
 	worker := w.start("run")
 	w.until("it works", func() bool { return w.count("SELECT count(*) FROM workers") == 1 })
-	write(till.Password + "\n")
+	w.file("password", till.Password+"\n")
 	worker.signal(syscall.SIGHUP)
 	w.until("it was read again", func() bool { return strings.Contains(worker.errOut.String(), "credentials were read again") })
 	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
@@ -154,7 +144,7 @@ func TestAChangedPasswordOutlivesABeginning(t *testing.T) {
 	}
 	// From here on the file mends nothing: what the worker has must be the secret
 	// that it read before it began again.
-	write("")
+	w.file("password", "")
 	ids := everyone(crowd)
 	batch := w.with("CAPILLARY_PASSWORD_FILE", "CAPILLARY_PASSWORD="+till.Password).enqueue(ids)
 	w.until("all is purged", func() bool {
