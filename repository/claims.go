@@ -113,7 +113,7 @@ allowed AS MATERIALIZED (
           AND (t.waiting_for <> 'customer' OR (SELECT true FROM customer_leases l WHERE l.remote_id = a.remote_id AND l.customer_id = t.customer_id
                AND (l.lease_until > clock_timestamp() OR l.rest_until > clock_timestamp()) LIMIT 1) IS NULL)
           AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
-          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+          AND ` + notHeld + `
         ORDER BY t.due_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
 ),
 ready AS (
@@ -125,7 +125,7 @@ ready AS (
         FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id AND t.due_at <= clock_timestamp()
           AND ($12::bigint[] IS NULL OR t.id = ANY ($12))
-          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+          AND ` + notHeld + `
         ORDER BY t.sort_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED) t
 ),
 due AS MATERIALIZED (

@@ -17,7 +17,7 @@ const whatIsLeft = `
 WITH RECURSIVE ` + openBatches + `ready AS (
     SELECT b.id, b.state, (SELECT true FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NULL AND t.batch_id = b.id
-          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+          AND ` + notHeld + `
         ORDER BY t.sort_at, t.id LIMIT 1) AS some
     FROM ready_in p JOIN batches b ON b.id = p.batch_id
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
@@ -25,7 +25,7 @@ WITH RECURSIVE ` + openBatches + `ready AS (
 waiting AS (
     SELECT b.id, b.state, (SELECT t.due_at FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id
-          AND NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)
+          AND ` + notHeld + `
         ORDER BY t.due_at, t.id LIMIT 1) AS due_at
     FROM waiting_in w JOIN batches b ON b.id = w.batch_id
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)

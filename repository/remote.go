@@ -14,6 +14,10 @@ SELECT m.id, m.number FROM organizations o JOIN remote_organizations m ON m.id =
 // the API.
 const labelsOfRemote = `(SELECT x.id FROM organizations x JOIN organizations mine USING (remote_id) WHERE mine.id = `
 
+// notHeld is true of a task t of organisation $1 where no legal hold is in force on its
+// customer, under any of the remote organisation's labels.
+const notHeld = `NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)`
+
 // restsMove keeps whom a delete may still reach at rest under the label that stays.
 const restsMove = `
 INSERT INTO customer_leases AS l (remote_id, customer_id, rest_until)
