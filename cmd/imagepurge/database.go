@@ -158,8 +158,7 @@ func (a *app) download() embeddedpg.Download {
 const patience = 15 * time.Second
 
 // patiently repeats f while the database's connections break, or another transaction
-// is in its way. f must be such that
-// doing it twice does no harm.
+// is in its way. f must be such that doing it twice does no harm.
 func patiently(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
