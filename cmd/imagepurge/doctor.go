@@ -57,6 +57,8 @@ func (a *app) doctor(ctx context.Context, f doctorFlags) (err error) {
 		return err
 	}
 	add("settings", "ok", fmt.Sprintf("%d organisation(s), mode %s", len(s.Organizations), s.Organizations[0].Mode), "")
+	add("rest", "ok", fmt.Sprintf("a customer whose delete is in doubt rests for %s: settle %s (how long the API may still run a request whose caller is gone, plus a second) and listing_lag %s",
+		term.Duration(s.Settle+s.ListingLag), term.Duration(s.Settle), term.Duration(s.ListingLag)), "")
 	if err := s.NeedAPI(); err != nil {
 		add("API settings", "wrong", err.Error(), "set what is missing")
 	}

@@ -48,7 +48,7 @@ explore() {
             *'(G>>'*)         got=P2 ;;
             *'tok['*)         got=P3 ;;
             *'.x=='*)         got=STRONG ;;
-            *'.used'*|*'!=2'*) got=SETTLED ;;
+            *'.used'*|*'!=2'*|*'!=3'*) got=SETTLED ;;
             *harm*|*'task!=1'*) got=unnoticed ;;
             *'held)'*)        got=FORBIDDEN ;;
             *'passes<'*)      got=passes ;;
@@ -150,6 +150,7 @@ check holds 'attempts, listings that fail, 3 images'            -DATTEMPTS=3 -DL
 check holds 'attempts, listings that fail, listing lag'         -DATTEMPTS=2 -DLISTFAULTS=2 -DLAGR=2 -DSETTLED -DN=2 -DFREEZES=0
 check holds 'attempts, listings that fail, 2 images, with freezes' -DATTEMPTS=2 -DLISTFAULTS=1 -DSTRONG -DSETTLED -DN=2
 check ends  'attempts, listings that fail: every task ends'     -DATTEMPTS=2 -DLISTFAULTS=2 -DN=2 -DFREEZES=0
+quick SETTLED 'an end by attempts with something unknown'        -DATTEMPTS=1 -DLISTFAULTS=2 -DNOLISTINGEND -DSETTLED -DN=2 -DFREEZES=0
 check SETTLED 'attempts exhausted before it is settled'         -DATTEMPTS=1 -DNOATTEMPTSETTLE -DSETTLED -DFREEZES=0
 check P1    'attempts exhausted before it is settled, second task, no rest' -DATTEMPTS=1 -DNOATTEMPTSETTLE -DTASK2 -DNOQUARANTINE -DFREEZES=0 -DN=2
 check holds 'cancel, hold, breaker, attempts and failing listings together' -DCANCEL -DHOLD -DREFUSED=1 -DATTEMPTS=2 -DLISTFAULTS=1 -DSTRONG -DSETTLED -DN=2 -DFREEZES=0
@@ -161,7 +162,7 @@ check holds  'no intent rows, lateness within the lease'        -DNOINTENT -DONL
 quick P1     'no settle time'                                   -DNOSETTLE -DN=2
 check P1     'settle shorter than lateness'                     -DSETTLE=1
 check P1     'rest of an intent shorter than its lateness'      -DLATE=4 -DWORST=5
-check P1     'settle without the listing lag'                   -DLAGR=2 -DSETTLE=2
+check P1     'no listing lag in the rest'                       -DLAGR=2 -DNORESTLAG
 quick P1     'blind retry of an unknown delete'                 -DBLINDRETRY -DN=2
 check P1     'ascending, view not shifted'                      -DASC -DSTALEVIEW
 check holds  'ascending, view shifted, honest server'           -DASC -DSTRONG

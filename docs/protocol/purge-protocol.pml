@@ -24,7 +24,8 @@
  *   P3       no DELETE leaves without a committed intent of its own              (always on)
  *   P4       every task ends                              (end states; pan -l: no cycle)
  *   STRONG   an executed DELETE removes the very image it was meant for, or none (-DSTRONG)
- *   SETTLED  no task ends while a DELETE may still run, or with an intent        (-DSETTLED)
+ *   SETTLED  no task ends while a DELETE may still run, or with an intent, or with an
+ *            unknown image unless a person decides                               (-DSETTLED)
  *   FORBIDDEN no intent is committed while a hold or a pause stands              (with HOLD)
  *   NOTICE=1 replaces P1: no task completes, and stays completed, although it did harm
  *   NOTICE=2 the same for harm to an image that an earlier listing of the task had shown
@@ -56,7 +57,7 @@
  * ABLATIONS: one rule of the protocol taken away
  *   NOINTENT NOSETTLE BLINDRETRY ASC STALEVIEW NOFENCE NODEADLINE SLOTID NOLAGWAIT NOLAGREST
  *   NOBATCHLAG NORELIST NOCOUNT8078 NOQUARANTINE NORENEW NOCANCELSETTLE NOATTEMPTSETTLE
- *   NOREVIEWSETTLE NOBREAKERPLAN NOHOLDFENCE NOSECONDLOOK
+ *   NOREVIEWSETTLE NOBREAKERPLAN NOHOLDFENCE NOSECONDLOOK NORESTLAG NOLISTINGEND
  */
 
 #ifndef N
@@ -123,19 +124,25 @@
 #endif
 #define BACKOFF 1
 #define PROBE 2         /* delay of the breaker's probe */
-#ifdef NOSETTLE
-#define SETTLE 0
-#define WORST 0
-#endif
-#ifndef SETTLE
+#ifndef SETTLE                          /* the setting settle: how long a request may still run */
 #if LATE == 99
 #define SETTLE (DL + 2)
 #else
-#define SETTLE (DL + LATE + LAGR + 1)
+#define SETTLE (DL + LATE + 1)
 #endif
+#endif
+#ifdef NORESTLAG
+#define REST SETTLE
+#else
+#define REST (SETTLE + LISTLAG)         /* after an unknown delete */
+#endif
+#ifdef NOSETTLE
+#undef REST
+#define REST 0
+#define WORST 0
 #endif
 #ifndef WORST
-#define WORST (DL + REQ + SETTLE)       /* the rest that an intent sets */
+#define WORST (DL + REQ + REST)         /* the rest that an intent sets */
 #endif
 
 #define CAP   (N + FA)  /* list positions */
@@ -357,7 +364,19 @@ inline settled() {
 #endif
 }
 
+inline told() {
+#ifdef SETTLED
+    i = 1; do :: i <= IDS -> assert(st[i] != UNKNOWN); i++ :: else -> break od; i = 0
+#else
+    skip
+#endif
+}
+
 inline finish(w) {             /* no images_deleted */
+    commit(w); task = OTHER; settled(); told(); release(w)
+}
+
+inline finishreview(w) {       /* a person decides, also of what no listing could tell */
     commit(w); task = OTHER; settled(); release(w)
 }
 
@@ -382,11 +401,16 @@ inline transient(w) {
 #if ATTEMPTS > 0
         att++;
 #endif
+        any = 0;
+#ifndef NOLISTINGEND
+        i = 1; do :: i <= IDS -> if :: st[i] == UNKNOWN -> any = 1 :: else fi; i++ :: else -> break od; i = 0;
+#endif
         if
-        :: EXHAUSTED && KNOWSCANCEL(w) -> printf("W%d finish cancelled\n", w); finish(w)
-        :: EXHAUSTED && !KNOWSCANCEL(w) -> printf("W%d finish attempts_exhausted\n", w); finish(w)
+        :: !any && EXHAUSTED && KNOWSCANCEL(w) -> printf("W%d finish cancelled\n", w); finish(w)
+        :: !any && EXHAUSTED && !KNOWSCANCEL(w) -> printf("W%d finish attempts_exhausted\n", w); finish(w)
         :: else -> printf("W%d back backoff\n", w); giveback(w, BACKOFF)
-        fi
+        fi;
+        any = 0
     fi
 }
 
@@ -396,7 +420,7 @@ inline refusedforall(w, kind) {
     pt = PROBE;
     if :: !pr[w] -> refusals++ :: else fi;
     if
-    :: !pr[w] && refusals >= 3 -> printf("W%d finish unexpected_response\n", w); finish(w)
+    :: !pr[w] && refusals >= 3 -> printf("W%d finish unexpected_response\n", w); finishreview(w)
     :: else -> printf("W%d back breaker\n", w); giveback(w, 0)
     fi
 }
@@ -719,7 +743,7 @@ inline answered(w) {
 #ifdef BLINDRETRY
             ans[w] = NOANS; rq[w] = 0; pc[w] = INTENDING
 #else
-            setmany(w, UNKNOWN, 0); rs[w] = SETTLE + 1;
+            setmany(w, UNKNOWN, 0); rs[w] = REST + 1;
             if :: ans[w] == UNX -> review = 1 :: else fi;
 #if ATTEMPTS > 0
             if :: !PROBING(w) -> att++ :: else fi;
@@ -734,7 +758,7 @@ inline answered(w) {
 #ifdef NOCANCELSETTLE
             :: CANCELLED -> printf("W%d finish cancelled\n", w); finish(w)
 #endif
-            :: else -> printf("W%d back settle\n", w); giveback(w, SETTLE)
+            :: else -> printf("W%d back settle\n", w); giveback(w, REST)
             fi
 #endif
         fi
@@ -1159,7 +1183,7 @@ init {
 #ifdef NOQUARANTINE
         due = 0
 #else
-        due = SETTLE
+        due = REST
 #endif
        }
 #endif

@@ -218,11 +218,11 @@ func (m *Machine) answered(now time.Time, a jobs.Answer) Effect {
 		i, _ := m.find(t.Key)
 		m.set(i, jobs.Unknown, "")
 	}
-	m.rest, m.restFor = RestSettle, m.cfg.Settle
+	m.rest, m.restFor = RestSettle, m.cfg.Rest()
 	if !m.rec.Probe && m.stopWaiting != jobs.WaitBreaker {
 		m.count.Attempts++
 	}
-	return m.giveBack(m.cfg.Settle, jobs.WaitSettle)
+	return m.giveBack(m.cfg.Rest(), jobs.WaitSettle)
 }
 
 // plan sets the targets of the delete under way back to planned.

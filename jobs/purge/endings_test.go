@@ -1,6 +1,7 @@
 package purge_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -110,22 +111,58 @@ func TestCancel(t *testing.T) {
 		b.wantRows("1:planned 2:deleted/listing")
 		b.wantCalls("list", "delete 1", "list")
 	})
-	for _, a := range []jobs.Answer{erased, notFound, merged, badCall, strange} {
+	for _, a := range []jobs.Answer{erased, notFound} {
 		t.Run("stays cancelled after "+string(a.Class), func(t *testing.T) {
 			b := newBench(t)
 			b.feed(listed(1, 2), timeout)
 			cancelled(b)
 			b.claim().feed(a)
 			b.wantEnd(jobs.CancelledOutcome)
+			b.wantRows("1:absent/listing 2:absent/listing")
 		})
 	}
-	t.Run("transient faults to the end", func(t *testing.T) {
-		b := newBench(t, func(b *bench) { b.cfg.MaxAttempts = 2 })
-		b.feed(listed(1, 2), timeout)
-		cancelled(b)
-		b.claim().feed(timeout)
-		b.wantEnd(jobs.CancelledOutcome)
-	})
+}
+
+// An end with something unknown needs a listing that tells. One that fails is made
+// again, for as long as it takes; where none can tell, a person decides.
+func TestNoTaskEndsInDoubt(t *testing.T) {
+	for name, cancelled := range map[string]bool{"a task": false, "a cancelled task": true} {
+		fail := func(t *testing.T) *bench {
+			t.Helper()
+			b := newBench(t, func(b *bench) { b.cfg.MaxAttempts = 2 })
+			b.feed(listed(1, 2), timeout)
+			b.rec.Cancelled = cancelled
+			for range 5 {
+				b.claim().feed(timeout)
+				if b.last.Kind != purge.WriteGiveBack || b.last.Waiting != jobs.WaitBackoff || b.last.After < b.cfg.BackoffBase/2 {
+					t.Fatalf("%s %q after %v", b.last.Kind, b.last.Waiting, b.last.After)
+				}
+				b.wantRows("1:planned 2:unknown")
+			}
+			return b
+		}
+		t.Run(name+" whose listings fail goes on", func(t *testing.T) {
+			b := fail(t)
+			b.claim().feed(listed(1, 2))
+			if cancelled {
+				b.wantEnd(jobs.CancelledOutcome)
+			} else {
+				b.wantEnd(jobs.AttemptsExhausted)
+			}
+			b.wantRows("1:planned 2:planned")
+		})
+		for _, c := range []struct {
+			answer jobs.Answer
+			want   jobs.Outcome
+		}{{merged, jobs.MergedCustomer}, {badCall, jobs.UnexpectedResponse}, {strange, jobs.UnexpectedResponse}} {
+			t.Run(fmt.Sprintf("%s goes to a person after %s", name, c.answer.Class), func(t *testing.T) {
+				b := fail(t)
+				b.claim().feed(c.answer)
+				b.wantEnd(c.want)
+				b.wantRows("1:planned 2:unknown")
+			})
+		}
+	}
 }
 
 func TestCustomerGone(t *testing.T) {

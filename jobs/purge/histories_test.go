@@ -128,15 +128,15 @@ var histories = []shortHistory{
 		},
 	},
 	{
-		name:  "a settle time that covers the listing lag",
-		model: []string{"settle without the listing lag"},
+		name:  "the listing lag in the rest",
+		model: []string{"no listing lag in the rest"},
 		safe: func(t *testing.T) {
 			s := newStage(t, "", 1, 2, 3)
 			id := s.task(1, 2)
 			p, d1 := underWay(s, id)
-			s.runs(d1)
 			p.answer(timeout).back(jobs.WaitSettle)
-			s.pass(s.cfg.ListingLag) // until then a listing may show image 2
+			s.pass(s.cfg.Settle)
+			s.runs(d1) // a listing may go on showing image 2 for the lag
 			if s.mayClaim(id) {
 				t.Fatal(never)
 			}
@@ -513,6 +513,40 @@ var histories = []shortHistory{
 			s.unharmed(2)
 		},
 		harm: func(t *testing.T) { endsBeforeItHasSettled(t, jobs.AttemptsExhausted) },
+	},
+	{
+		name:  "a believed listing before an end",
+		model: []string{"an end by attempts with something unknown"},
+		safe: func(t *testing.T) {
+			s := newStage(t, "", 1, 2, 3)
+			s.cfg.MaxAttempts = 2
+			id := s.task(1, 2)
+			p, d1 := underWay(s, id)
+			s.runs(d1)
+			p.answer(timeout).back(jobs.WaitSettle)
+			for range 3 { // more than its attempts
+				p = s.claimWhenDue("W0", id).to()
+				p.step(purge.Listed{Answer: timeout})
+				p.back(jobs.WaitBackoff)
+			}
+			if o := s.honest(id); o != jobs.AttemptsExhausted || slices.ContainsFunc(s.tasks[0].Images, func(im purge.Image) bool {
+				return im.State == jobs.Unknown
+			}) {
+				t.Errorf("it ended with %s, its images are %+v", o, s.tasks[0].Images)
+			}
+			s.unharmed(2)
+		},
+		harm: func(t *testing.T) {
+			s := newStage(t, "", 1, 2, 3)
+			id := s.task(1, 2)
+			p, d1 := underWay(s, id)
+			s.runs(d1)
+			p.answer(timeout).back(jobs.WaitSettle)
+			s.hit(2) // an end here would leave for good what is not known
+			if im := s.tasks[0].Images; !slices.ContainsFunc(im, func(im purge.Image) bool { return im.State == jobs.Unknown }) {
+				t.Errorf("nothing is in doubt: %+v", im)
+			}
+		},
 	},
 	{
 		name:  "an intent that asks for holds",

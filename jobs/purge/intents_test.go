@@ -16,7 +16,7 @@ func TestIntent(t *testing.T) {
 	b := newBench(t)
 	e := until[purge.Intend](b, listed(0, 1, 2), deleted)
 	w := e.Write
-	if w.Kind != purge.WriteIntent || w.Rest != purge.RestSettle || w.RestFor != time.Second+30*time.Second+2*time.Minute {
+	if w.Kind != purge.WriteIntent || w.Rest != purge.RestSettle || w.RestFor != time.Second+30*time.Second+2*time.Minute+30*time.Second {
 		t.Errorf("%s, rest %s for %v", w.Kind, w.Rest, w.RestFor)
 	}
 	if len(w.Targets) != 1 || w.Targets[0].Position != 1 || w.Targets[0].Key != keys[1] {

@@ -95,9 +95,10 @@ func (m *Machine) gone(o jobs.Outcome) Effect {
 	return m.ended(o)
 }
 
-// ended finishes without a verifying listing; a cancelled task stays cancelled.
+// ended finishes without a listing that shows the images; a cancelled task stays
+// cancelled. Where an image is unknown and no listing can tell, a person decides.
 func (m *Machine) ended(o jobs.Outcome) Effect {
-	if m.cancelled {
+	if m.cancelled && !m.any(jobs.Unknown) {
 		o = jobs.CancelledOutcome
 	}
 	return m.finish(o, time.Time{})

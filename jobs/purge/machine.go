@@ -155,22 +155,15 @@ func (m *Machine) must(p phase, f Fact) {
 	}
 }
 
-// step 1: what is left over from before.
+// step 1: what is left over from before. The customer has settled, or the claim would
+// not have handed them out.
 func (m *Machine) start() Effect {
-	unknown := false
 	for i := range m.images {
-		switch m.images[i].State {
-		case jobs.Intended: // its sender died
+		if m.images[i].State == jobs.Intended { // its sender died
 			m.set(i, jobs.Unknown, "")
-			unknown = true
-		case jobs.Unknown:
-			unknown = true
 		}
 	}
-	switch {
-	case unknown && m.rec.RestFor > 0:
-		return m.giveBack(m.rec.RestFor, jobs.WaitSettle)
-	case m.cancelled && !unknown:
+	if m.cancelled && !m.any(jobs.Unknown) {
 		return m.finish(jobs.CancelledOutcome, time.Time{})
 	}
 	return m.ask(jobs.Slot{Kind: jobs.SlotList})
@@ -311,7 +304,8 @@ func (m *Machine) any(s jobs.ImageState) bool {
 // exhausted says whether the task may meet no further transient fault.
 func (m *Machine) exhausted() bool { return m.count.Attempts >= m.cfg.MaxAttempts }
 
-// transient handles a fault that may pass: an attempt, and a back-off.
+// transient handles a fault that may pass: an attempt, and a back-off. While an image
+// is unknown only a listing ends the task, however many attempts that takes.
 func (m *Machine) transient() Effect {
 	if m.stopping && m.stopWaiting != jobs.WaitBreaker {
 		return m.giveBack(0, m.stopWaiting) // perhaps our own doing
@@ -320,7 +314,7 @@ func (m *Machine) transient() Effect {
 		return m.giveBack(0, jobs.WaitBreaker) // the breaker is open: costs no attempt
 	}
 	m.count.Attempts++
-	if m.exhausted() {
+	if m.exhausted() && !m.any(jobs.Unknown) {
 		if m.cancelled {
 			return m.finish(jobs.CancelledOutcome, time.Time{})
 		}

@@ -137,7 +137,7 @@ func (r *replay) failOver() {
 			r.rec.Images[i].State = jobs.Planned
 		}
 	}
-	r.leased, r.rest, r.due = nobodys, time.Time{}, r.now.Add(r.cfg.Settle)
+	r.leased, r.rest, r.due = nobodys, time.Time{}, r.now.Add(r.cfg.Rest())
 }
 
 // worker takes one step of a worker.
@@ -335,7 +335,7 @@ func (r *replay) write(w int, k *claimed, step, word string) error {
 	if !r.fenced(w, k) {
 		return errors.New("a write of a worker that does not have the customer")
 	}
-	if want, ok := map[jobs.Waiting]time.Duration{jobs.WaitSettle: r.cfg.Settle, jobs.WaitListingLag: r.cfg.ListingLag}[wr.Waiting]; ok && wr.After != want {
+	if want, ok := map[jobs.Waiting]time.Duration{jobs.WaitSettle: r.cfg.Rest(), jobs.WaitListingLag: r.cfg.ListingLag}[wr.Waiting]; ok && wr.After != want {
 		return fmt.Errorf("given back for %v, want %v", wr.After, want)
 	}
 	r.apply(wr)

@@ -146,7 +146,7 @@ func TestBatching(t *testing.T) {
 	t.Run("an unknown is settled", func(t *testing.T) {
 		b := newBench(t, batching)
 		b.feed(listed(1, 2), timeout)
-		b.wantBack(jobs.WaitSettle, 2*time.Minute)
+		b.wantBack(jobs.WaitSettle, b.cfg.Rest())
 		b.wantRows("1:unknown 2:unknown")
 		if b.rec.Images[0].Sends != 1 || b.rec.Images[1].Sends != 1 || b.last.Counters.APICalls != 2 {
 			t.Errorf("%+v", b.rec)

@@ -10,22 +10,29 @@ import (
 // Config is what all purges of an organisation have in common.
 type Config struct {
 	RequestTimeout time.Duration // one call, at most
-	Settle         time.Duration // a customer's rest after an unknown delete
-	ListingLag     time.Duration // how long a listing may lag behind a delete
-	ViewMaxAge     time.Duration // how long after its answer a listing may be relied on
-	MaxAttempts    int           // transient faults of one task, at most
-	BackoffBase    time.Duration // wait after the first transient fault; doubles
-	BackoffMax     time.Duration // and never exceeds this
-	Batching       jobs.Batching
+	// Settle is how long the API may still run a DELETE whose caller is gone, plus
+	// jobs.SendMargin for a process that is stopped between the deadline's check and
+	// the write.
+	Settle      time.Duration
+	ListingLag  time.Duration // how long a listing may lag behind a delete
+	ViewMaxAge  time.Duration // how long after its answer a listing may be relied on
+	MaxAttempts int           // transient faults of one task, at most
+	BackoffBase time.Duration // wait after the first transient fault; doubles
+	BackoffMax  time.Duration // and never exceeds this
+	Batching    jobs.Batching
 	// Random returns a number in [0, 1): it spreads back-offs.
 	Random func() float64
 	// Watch is told of every step of every machine; nil: nobody is.
 	Watch func(Transition)
 }
 
+// Rest is how long a customer is left alone after a DELETE whose outcome is unknown:
+// until it can't run any more, and until a listing shows whether it did.
+func (c Config) Rest() time.Duration { return c.Settle + c.ListingLag }
+
 // WorstCase is how long after an intent its customer must rest if nothing more
-// is ever heard of it: the deadline for sending, the request, the settle time.
-func (c Config) WorstCase() time.Duration { return jobs.SendMargin + c.RequestTimeout + c.Settle }
+// is ever heard of it: the deadline for sending, the request, the rest.
+func (c Config) WorstCase() time.Duration { return jobs.SendMargin + c.RequestTimeout + c.Rest() }
 
 // Image is one row of task_images.
 type Image struct {
@@ -81,9 +88,7 @@ type Record struct {
 	// ReviewAs is the outcome that the task ends with as soon as its customer has
 	// settled; empty for none.
 	ReviewAs jobs.Outcome
-	// RestFor is how long the customer still has to rest; 0 for not at all.
-	RestFor time.Duration
-	Images  []Image
+	Images   []Image
 	// DeletedElsewhere are images that other tasks of ours deleted from this
 	// customer: their absence is no surprise.
 	DeletedElsewhere []jobs.Key

@@ -141,7 +141,7 @@ func TestProbe(t *testing.T) {
 		b.feed(timeout)
 		b.wantBack(jobs.WaitBreaker, 0)
 		b.claim().feed(listed(1), timeout)
-		b.wantBack(jobs.WaitSettle, 2*time.Minute)
+		b.wantBack(jobs.WaitSettle, b.cfg.Rest())
 		if b.last.Counters.Attempts != 0 {
 			t.Errorf("%d attempts", b.last.Counters.Attempts)
 		}
@@ -197,7 +197,7 @@ func TestAttemptsExhausted(t *testing.T) {
 		b := newBench(t, three)
 		for range 3 {
 			b.feed(listed(1, 2), timeout)
-			b.wantBack(jobs.WaitSettle, 2*time.Minute)
+			b.wantBack(jobs.WaitSettle, b.cfg.Rest())
 			b.claim()
 		}
 		b.feed(listed(1, 2))

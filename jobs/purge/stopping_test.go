@@ -107,7 +107,7 @@ func TestStop(t *testing.T) {
 		{busy, "1:planned 2:planned", "", 0},
 		{noImage, "1:planned 2:planned", "", 0},
 		{tooMany, "1:planned 2:planned", "", 0},
-		{timeout, "1:planned 2:unknown", jobs.WaitSettle, 2 * time.Minute},
+		{timeout, "1:planned 2:unknown", jobs.WaitSettle, 150 * time.Second},
 	} {
 		t.Run("during a delete that ends "+string(c.answer.Class), func(t *testing.T) {
 			b := newBench(t)

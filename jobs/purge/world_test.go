@@ -58,7 +58,7 @@ func drawSettings(c choices) settings {
 		images: c.below(6), faults: c.below(7), attempts: 1 + c.below(5),
 	}
 	// The tightest settings that are allowed: what is too short shows.
-	s.settle = max(jobs.SendMargin+s.serverMax, s.timeout) + s.lag
+	s.settle = jobs.SendMargin + s.serverMax
 	s.lease = 2*(s.timeout+jobs.SendMargin) + pick(0, 0, 10*time.Second, time.Minute)
 	s.mode = []jobs.Mode{jobs.Verified, jobs.Verified, jobs.Economy, jobs.Paranoid}[c.below(4)]
 	if c.below(5) == 0 {
