@@ -135,6 +135,17 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE FUNCTION guard_end() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM task_images WHERE task_id = NEW.id AND (state = 'intended'
+               OR state = 'unknown' AND NOT (NEW.state = 'review' AND NEW.outcome IN ('merged_customer', 'unexpected_response')))) THEN
+        RAISE EXCEPTION 'task % would end in doubt: %', NEW.id, NEW.outcome USING ERRCODE = 'check_violation', CONSTRAINT = 'ends_told';
+    END IF;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION guard_evidence() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -768,6 +779,8 @@ CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW 
 CREATE TRIGGER count_arrivals AFTER INSERT ON image_deletion_tasks REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION count_arrivals();
 
 CREATE TRIGGER count_withdrawals AFTER DELETE ON image_deletion_tasks REFERENCING OLD TABLE AS withdrawn FOR EACH STATEMENT EXECUTE FUNCTION count_withdrawals();
+
+CREATE CONSTRAINT TRIGGER guard_end AFTER UPDATE ON image_deletion_tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = ANY (ARRAY['pending'::text, 'running'::text])) AND (new.state = ANY (ARRAY['completed'::text, 'failed'::text, 'review'::text, 'cancelled'::text])))) EXECUTE FUNCTION guard_end();
 
 CREATE TRIGGER guard_evidence BEFORE INSERT OR DELETE OR UPDATE ON image_calls FOR EACH ROW EXECUTE FUNCTION guard_evidence();
 

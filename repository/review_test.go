@@ -1,10 +1,12 @@
 package repository_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/purge"
+	"github.com/imagepurge/imagepurge/jobs/worker"
 )
 
 // A delete was answered with something unexpected; the next claim meets a 429 at
@@ -27,5 +29,36 @@ func TestAReviewThatIsDueOutlivesACrash(t *testing.T) {
 	}
 	if r := d.one(); r.ReviewAs != jobs.UnexpectedResponse {
 		t.Errorf("after the crash it is to be reviewed as %q, want %q", r.ReviewAs, jobs.UnexpectedResponse)
+	}
+}
+
+// The database refuses every end in doubt, but the one that a person decides.
+func TestNoTaskEndsInDoubt(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, state := range []jobs.ImageState{jobs.Intended, jobs.Unknown} {
+		for _, o := range jobs.Outcomes() {
+			d.customers(1)
+			r := d.one()
+			in := intent(r, "x")
+			d.applied(in)
+			w := unknown(in, 0)
+			w.Kind, w.After, w.Waiting, w.Outcome = purge.WriteFinish, 0, "", o
+			w.State, _ = jobs.StateOf(o)
+			if state == jobs.Intended {
+				w.Images = nil // as it stands
+			}
+			_, err := d.Write(d.ctx, terms, []purge.Write{w})
+			person := state == jobs.Unknown && (o == jobs.MergedCustomer || o == jobs.UnexpectedResponse)
+			if refused := errors.Is(err, worker.ErrRefusedByDatabase); refused == person {
+				t.Errorf("an end as %s with an image %s: %v", o, state, err)
+			}
+			if !person {
+				w.Images = []purge.Image{{Key: jobs.KeyOf("x"), State: jobs.Deleted, Evidence: jobs.ByListing, Sends: 1}}
+				w.Rest = purge.RestClear
+				d.applied(w)
+			}
+			d.rested()
+		}
 	}
 }

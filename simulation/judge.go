@@ -85,17 +85,18 @@ func (w *world) elseDeleted() (broken []string) {
 	return broken
 }
 
-// A task ends with no intent; one that completed knows of every target; one that was
-// cancelled with a target in doubt was looked at before.
+// A task ends with no intent and nothing unknown. Where no listing can tell, a person
+// decides.
 func (w *world) endedInDoubt() (broken []string) {
 	for _, t := range w.store.Tasks() {
 		if !t.State.Final() {
 			continue
 		}
+		personDecides := t.Outcome == jobs.MergedCustomer || t.Outcome == jobs.UnexpectedResponse
 		for _, im := range t.Rec.Images {
-			known := t.State != jobs.Completed || im.State != jobs.Unknown && im.State != jobs.Planned || t.Rec.DryRun
-			looked := t.State != jobs.Cancelled || im.State != jobs.Unknown || t.Calls[len(t.Calls)-1].Kind == jobs.ListCall
-			if im.State == jobs.Intended || !known || !looked {
+			known := im.State != jobs.Unknown || personDecides
+			reached := t.State != jobs.Completed || im.State != jobs.Planned || t.Rec.DryRun
+			if im.State == jobs.Intended || !known || !reached {
 				broken = append(broken, fmt.Sprintf("task %d ended with %s, and image %s is %s", t.ID, t.Outcome, w.name(im.Key), im.State))
 			}
 		}

@@ -47,8 +47,21 @@ func broken(t *Task, w *purge.Write) string {
 		return "review_as_review"
 	case t.Rec.DryRun && w.Deleted != 0:
 		return "dry_run_deletes_nothing"
+	case finishes && t.endsInDoubt(w):
+		return "ends_told"
 	}
 	return ""
+}
+
+// endsInDoubt says whether an image would stay unknown that a listing could decide.
+func (t *Task) endsInDoubt(w *purge.Write) bool {
+	personDecides := w.Outcome == jobs.MergedCustomer || w.Outcome == jobs.UnexpectedResponse
+	doubtful := func(im purge.Image) bool {
+		return im.State == jobs.Intended || im.State == jobs.Unknown && !personDecides
+	}
+	return slices.ContainsFunc(w.Images, doubtful) || slices.ContainsFunc(t.Rec.Images, func(im purge.Image) bool {
+		return doubtful(im) && !slices.ContainsFunc(w.Images, func(n purge.Image) bool { return n.Key == im.Key })
+	})
 }
 
 func reviews(o jobs.Outcome) bool {
