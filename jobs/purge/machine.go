@@ -315,9 +315,6 @@ func (m *Machine) transient() Effect {
 	}
 	m.count.Attempts++
 	if m.exhausted() && !m.any(jobs.Unknown) {
-		if m.cancelled {
-			return m.finish(jobs.CancelledOutcome, time.Time{})
-		}
 		return m.finish(jobs.AttemptsExhausted, time.Time{})
 	}
 	return m.giveBack(m.backoff(), jobs.WaitBackoff)
