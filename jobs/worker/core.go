@@ -412,6 +412,9 @@ func (c *Core) step(now time.Time, id jobs.TaskID, f purge.Fact) []Effect {
 func (c *Core) prepare(now time.Time, t *inHand, w purge.Write) purge.Write {
 	if w.OverLimit {
 		w.PauseBudget = c.budget.OverLimit(now, w.PauseBudget)
+		if w.Calls[len(w.Calls)-1].SentAt.IsZero() {
+			w.PauseBudget = 0 // as in slowDown
+		}
 	}
 	if w.Breaker == nil && c.outage() {
 		w.Breaker = &purge.Breaker{Reason: "api_unavailable", Kind: jobs.ListCall, HTTPStatus: w.HTTPStatus, Code: w.Code}

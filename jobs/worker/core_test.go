@@ -240,8 +240,8 @@ func TestOverLimitOfATokenTeachesNoPace(t *testing.T) {
 			if next.Before(until) {
 				t.Errorf("a call at %v, though it was asked to wait until %v", next, until)
 			}
-			if len(w.slowed) > 0 {
-				t.Errorf("the key was told %v", w.slowed)
+			if paused := w.store.Organization().PausedUntil; len(w.slowed) > 0 || !paused.IsZero() {
+				t.Errorf("the key was told %v, and pauses until %v", w.slowed, paused)
 			}
 		})
 	}
