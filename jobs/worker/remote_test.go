@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,6 +68,150 @@ func TestImagesWithoutANumber(t *testing.T) {
 		if w.ended != c.ended || w.breaker() != c.breaker || w.deletes != c.deletes {
 			t.Errorf("recorded %d: %s, breaker %q, %d deletes", c.recorded, w.ended, w.breaker(), w.deletes)
 		}
+	}
+}
+
+// Whatever was under way when another brand's images were seen may be its, too.
+func TestNothingIsRecordedOfAnotherBrand(t *testing.T) {
+	t.Parallel()
+	const seeds = 200
+	met := 0
+	for seed := range uint64(seeds) {
+		w := swapped(t, seed, append([]int{0, 0, 3}, make([]int, 62)...)...)
+		w.run(10 * time.Minute)
+		if w.ended != worker.Breaker || w.breaker() != jobs.CodeWrongOrganisation {
+			t.Errorf("seed %d: %s, breaker %q", seed, w.ended, w.breaker())
+		}
+		if got := w.states()[jobs.Completed]; got != w.early {
+			t.Errorf("seed %d: %d customers are completed, %d answers came before an image was seen", seed, got, w.early)
+		}
+		if w.late > 0 {
+			met++
+		}
+	}
+	if met < seeds*9/10 {
+		t.Errorf("%d of %d seeds met an answer that named nobody after an image was seen", met, seeds)
+	}
+}
+
+// A call is sent, another brand's image is seen, and the call is answered when all is
+// well again. Its answer may be the other brand's: it tells nothing, costs nothing, and
+// opens nothing.
+func TestAnAnswerFromBeforeIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []jobs.Kind{jobs.ListCall, jobs.DeleteCall} {
+		for _, class := range jobs.Classes() {
+			for _, person := range []bool{true, false} {
+				w := swapped(t, 1)
+				w.cfg.Once = false
+				w.core = worker.NewCore(w.cfg)
+				for id := range int64(5) { // a bystander shows in every listing whose the customer is
+					w.give(&w.ours, id+1, 2)
+					w.give(&w.theirs, id+1, 1)
+					w.store.Enqueue(w.now, 1, memory.NewTask{Customer: id + 1, Named: w.ours.images[id+1][:1]})
+				}
+				asked, mended := false, false
+				w.reach = func(id jobs.TaskID, k jobs.Kind) *brand {
+					if id == 2 && k == kind && !asked || id == 3 && !mended {
+						return &w.theirs
+					}
+					return &w.ours
+				}
+				w.takes = func(id jobs.TaskID, k jobs.Kind) time.Duration {
+					switch {
+					case id == 2 && k == kind && !asked:
+						return 90 * time.Second
+					case id == 3 && !mended:
+						return 2 * time.Second // the call above is under way by then
+					}
+					return 0
+				}
+				w.answer = func(id jobs.TaskID, k jobs.Kind) *jobs.Answer {
+					if id != 2 || k != kind || asked {
+						return nil
+					}
+					asked = true
+					return &jobs.Answer{Class: class, HTTPStatus: 200, Code: "x"}
+				}
+				w.at(5*time.Second, func() {
+					if mended = true; person {
+						w.store.CloseBreaker(w.now)
+					}
+				})
+				w.run(10 * time.Minute)
+				what := fmt.Sprintf("%s %s, closed by a person: %v", kind, class, person)
+				if !asked || w.foreign.IsZero() || w.late == 0 {
+					t.Errorf("%s: the case was not met", what)
+				}
+				if class == jobs.ClassRefused { // for all, as ever
+					continue
+				}
+				if w.opened != 1 || w.breaker() != "" {
+					t.Errorf("%s: the breaker opened %d times and is %q", what, w.opened, w.breaker())
+				}
+				w.wantStates(map[jobs.State]int{jobs.Completed: 5})
+				if got := w.store.Task(2); got.Outcome != jobs.ImagesDeleted || got.VerifiedAt.IsZero() || got.Rec.Refusals > 0 {
+					t.Errorf("%s: ended as %s, %d refusals", what, got.Outcome, got.Rec.Refusals)
+				}
+			}
+		}
+	}
+}
+
+// The image that shows another brand is in the answer to a call whose task was taken
+// back meanwhile, or whose write is lost with its lease: no breaker knows of it.
+func TestAnotherBrandIsHeededWhereItCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		w := swapped(t, seed, append([]int{0, 3}, make([]int, 30)...)...)
+		w.answer = func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+			if id == 2 && w.foreign.IsZero() { // no lease from before holds any more
+				w.store.FailOver(w.store.Snapshot())
+			}
+			return nil
+		}
+		w.run(10 * time.Minute)
+		if w.late == 0 || w.ended != worker.Breaker || w.breaker() != jobs.CodeWrongOrganisation {
+			t.Errorf("seed %d: %s, breaker %q, %d answers after the image", seed, w.ended, w.breaker(), w.late)
+		}
+		if got := w.states()[jobs.Completed]; got > w.early {
+			t.Errorf("seed %d: %d customers are completed, %d answers came before the image", seed, got, w.early)
+		}
+	}
+}
+
+// The breaker is open for another reason when the image is seen: its probes don't know.
+func TestAnotherBrandIsHeededWhileTheBreakerIsOpenForElse(t *testing.T) {
+	t.Parallel()
+	w := swapped(t, 1, 0, 0, 3, 0)
+	w.ours.images[1] = nil
+	w.cfg.Once = false
+	w.core = worker.NewCore(w.cfg)
+	w.reach = func(id jobs.TaskID, _ jobs.Kind) *brand {
+		if w.calls == 1 {
+			return &w.ours // which lets all others begin
+		}
+		return &w.theirs
+	}
+	w.takes = func(id jobs.TaskID, _ jobs.Kind) time.Duration {
+		if w.foreign.IsZero() {
+			return map[jobs.TaskID]time.Duration{2: time.Second, 3: 2 * time.Second}[id]
+		}
+		return 0
+	}
+	w.answer = func(id jobs.TaskID, _ jobs.Kind) *jobs.Answer {
+		if id == 2 && w.opened == 0 {
+			return &jobs.Answer{Class: jobs.ClassRefused, HTTPStatus: 403, Code: "403"}
+		}
+		return nil
+	}
+	w.run(50 * time.Second)
+	if w.foreign.IsZero() || w.breaker() != "refused" {
+		t.Fatalf("the case was not met: image seen at %v, breaker %q", w.foreign, w.breaker())
+	}
+	w.goOn(2 * time.Minute)
+	if w.late == 0 || w.breaker() != jobs.CodeWrongOrganisation {
+		t.Errorf("breaker %q, %d answers after the image", w.breaker(), w.late)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/budget"
+	"github.com/imagepurge/imagepurge/jobs/purge"
 	"github.com/imagepurge/imagepurge/jobs/worker"
 )
 
@@ -37,19 +38,24 @@ func (w *world) slots(n int) worker.SlotsReserved {
 	return worker.SlotsReserved{Sent: w.now, At: w.now, Block: budget.Block{Slots: n, Interval: 100 * time.Millisecond, Limit: 600, Pace: 600}}
 }
 
+// one is a claim of one task.
+func (w *world) one() purge.Claim {
+	c := w.cfg.Claim
+	c.Limit = 1
+	return c
+}
+
 // frozen is a worker whose first listing is under way when its lease runs out, and
 // that has claimed the same customer again meanwhile.
 func frozen(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, 1, testConfig(), 1)
 	w.store.PinOrganization(w.ours.number)
-	one := w.cfg.Claim
-	one.Limit = 1
 	w.told(worker.Started{})
-	want[worker.ClaimTasks](t, w.told(worker.ClaimEnded{Records: w.claim(one)}))
+	want[worker.ClaimTasks](t, w.told(worker.ClaimEnded{Records: w.claim(w.one())}))
 	want[worker.ListImages](t, w.told(w.slots(1)))
 	w.now = w.now.Add(2 * time.Minute) // its lease ran out
-	records := w.claim(one)
+	records := w.claim(w.one())
 	if len(records) != 1 || records[0].Epoch != 2 {
 		t.Fatalf("claimed again: %+v", records)
 	}
@@ -87,6 +93,29 @@ func TestAStrayOverLimitPausesTheKey(t *testing.T) {
 	}
 	if got := w.core.Stats().PausedUntil.Sub(w.now); got != 20*time.Second {
 		t.Errorf("this process pauses for %v", got)
+	}
+}
+
+// The task that is in hand again is given back. No breaker knows why, so that the next
+// answer that names nobody tells it.
+func TestAStrayImageOfAnotherBrandStopsAll(t *testing.T) {
+	t.Parallel()
+	w := frozen(t)
+	pin := want[worker.PinOrganization](t, w.stray(jobs.Answer{
+		Class: jobs.ClassListed, Images: []jobs.Key{{1}}, Organizations: []int64{w.theirs.number},
+	}))
+	back := want[worker.WriteTask](t, w.told(worker.OrganizationPinned{Number: w.store.PinOrganization(pin.Number)})).Write
+	if back.Epoch != 2 || back.Kind != purge.WriteGiveBack || back.Waiting != jobs.WaitBreaker || back.Breaker != nil {
+		t.Errorf("%+v", back)
+	}
+	result := w.store.Write(w.now, w.now, purge.Terms{Organization: 1, Lease: time.Minute}, []purge.Write{back})[0]
+	w.told(worker.WriteEnded{Task: 1, Epoch: 2, Result: result})
+	w.told(worker.ClaimEnded{Records: w.claim(w.one())})
+	w.now = w.now.Add(time.Second)
+	want[worker.ListImages](t, append(w.told(worker.Tick{}), w.told(w.slots(1))...))
+	back = want[worker.WriteTask](t, w.told(worker.CallEnded{Task: 1, Epoch: 3, Kind: jobs.ListCall, Answer: jobs.Answer{Class: jobs.ClassListed}})).Write
+	if back.Kind != purge.WriteGiveBack || back.Breaker == nil || back.Breaker.Reason != jobs.CodeWrongOrganisation {
+		t.Errorf("%+v", back)
 	}
 }
 
