@@ -2,8 +2,14 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/imagepurge/imagepurge/capillary/sandbox"
 )
@@ -36,7 +42,7 @@ func TestTheListOfOneBrandDoesNotPurgeAnother(t *testing.T) {
 	if e := w.must(3, "status", "--check"); !strings.Contains(e.out, "wrong_organisation") {
 		t.Errorf("%s", e)
 	}
-	if n := w.count("SELECT count(*) FROM organizations WHERE breaker_reason = 'wrong_organisation'"); n != 1 {
+	if n := w.count(wrongBrand); n != 1 {
 		t.Error("the breaker is closed")
 	}
 	customer := fmt.Sprint(everyone(theirs)[0])
@@ -47,3 +53,59 @@ func TestTheListOfOneBrandDoesNotPurgeAnother(t *testing.T) {
 		t.Errorf("%s", e)
 	}
 }
+
+// Most customers of the list have no images with the other brand, and the answers that
+// say so are under way when the only image shows whose API it is. They come long after
+// the breaker has opened, and say nothing of ours.
+func TestNothingIsRecordedOfAnotherBrand(t *testing.T) {
+	t.Parallel()
+	theirs := sandbox.Populate(233, 200, sandbox.PopulateOptions{Images: [6]float64{1, 1}, Org: 200002})
+	var without, with []int64
+	for _, id := range everyone(theirs) {
+		if c, _ := theirs.Customer(id); len(c.Images) == 0 {
+			without = append(without, id)
+		} else {
+			with = append(with, id)
+		}
+	}
+	list := append(append(without[:3:3], with[0]), without[3:64]...)
+	w := newWorld(t, sandbox.Options{Seed: 233, Population: theirs})
+	to, err := url.Parse(w.ear.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	var late atomic.Int32
+	enough, goOn := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.Contains(path, fmt.Sprint(list[0])): // lets all other calls be made at once
+		case strings.Contains(path, fmt.Sprint(list[3])):
+			<-enough
+		default:
+			if late.Add(1) == 25 {
+				close(enough)
+			}
+			<-goOn
+		}
+		proxy.ServeHTTP(rw, r)
+	}))
+	defer slow.Close()
+	w = w.with("CAPILLARY_BASE_URL=" + slow.URL)
+	batch := w.enqueue(list)
+	w.exec("UPDATE remote_organizations SET number = 100001")
+	run := w.start("run", "--once")
+	w.until("the breaker opened", func() bool { return w.count(wrongBrand) == 1 })
+	<-time.After(2 * time.Second) // the worker has claimed again since
+	close(goOn)
+	if e := run.wait(); e.status != 1 {
+		t.Errorf("%s", e)
+	}
+	for id, c := range w.came(batch) {
+		if c.State != "pending" && id != list[0] { // it was answered before anything was known
+			t.Errorf("customer %d ended: %+v", id, c)
+		}
+	}
+}
+
+const wrongBrand = "SELECT count(*) FROM organizations WHERE breaker_reason = 'wrong_organisation'"

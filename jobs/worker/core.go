@@ -178,10 +178,11 @@ type inHand struct {
 	kind    jobs.SlotKind // of the slot that is asked for, or under way
 	renewed time.Time     // when its lease was last prolonged, at the latest
 	calling bool          // a call of it is under way
+	doubt   jobs.Class    // of an answer that names no organisation; empty: what it says. See [Core.ofOurs]
 }
 
-// shut is how far a refusal of our own has come: claims that were under way when
-// it came bring tasks that must not be begun.
+// shut is how far a refusal of our own, or another organisation's image, has come:
+// claims that were under way when it came bring tasks that must not be begun, or believed.
 type shut int
 
 const (
@@ -214,8 +215,8 @@ type Core struct {
 	unpinned bool  // none was on record when images without a number were seen
 	pinning  bool
 	nextPin  time.Time
-	parked   []CallEnded // listings that wait for it
-	foreign  bool        // images of another one were seen, and the breaker has not closed since
+	parked   []CallEnded // answers that wait for it
+	foreign  shut        // how far it has come that images of another one were seen
 
 	latency  time.Duration // of a call, smoothed
 	faulty   map[jobs.TaskID]bool
@@ -412,6 +413,9 @@ func (c *Core) step(now time.Time, id jobs.TaskID, f purge.Fact) []Effect {
 func (c *Core) prepare(now time.Time, t *inHand, w purge.Write) purge.Write {
 	if w.OverLimit {
 		w.PauseBudget = c.budget.OverLimit(now, w.PauseBudget)
+		if w.Calls[len(w.Calls)-1].SentAt.IsZero() {
+			w.PauseBudget = 0 // as in slowDown
+		}
 	}
 	if w.Breaker == nil && c.outage() {
 		w.Breaker = &purge.Breaker{Reason: "api_unavailable", Kind: jobs.ListCall, HTTPStatus: w.HTTPStatus, Code: w.Code}
@@ -485,6 +489,9 @@ func (c *Core) written(now time.Time, ev WriteEnded) []Effect {
 		c.forget(id)
 	}
 	if w.Breaker != nil {
+		if c.foreign == shutRefused && w.Breaker.Reason == jobs.CodeWrongOrganisation {
+			c.foreign = shutWritten
+		}
 		c.probed = true // what was just refused isn't tried again by this start
 		out = append(out, c.stopAll(now, jobs.WaitBreaker)...)
 	}
@@ -504,44 +511,52 @@ func (c *Core) note(w purge.Write) {
 	}
 }
 
-// ofOurs lets nothing of a listing pass that shows images of another remote
-// organisation than ours. Which one that is, the first listing with an image tells;
-// its answer, and those that come meanwhile, wait until that is recorded.
+// ofOurs lets nothing pass that may be another remote organisation's. Which one is
+// ours, the first listing with an image tells; its answer, and those that come
+// meanwhile, wait until that is recorded.
+//
+// An answer that names no organisation is not believed if another one's images were
+// seen while its task was in hand, whenever it comes and whatever the breaker says by
+// then: it is unknown, and a later claim lists again. Nor is it if they were seen before,
+// unless the claim shows that the breaker has known: it is refused, so that it does.
 func (c *Core) ofOurs(now time.Time, ev CallEnded) []Effect {
-	a := &ev.Answer
+	a, t := &ev.Answer, c.tasks[ev.Task]
 	numbers := a.Organizations
+	if c.unpinned && slices.Equal(numbers, []int64{0}) {
+		numbers = nil // they name none, and none is on record
+	}
+	nameless := len(numbers) == 0 && tellsOfCustomer(a.Class)
 	switch {
-	case len(numbers) == 0 && tellsOfCustomer(ev) && len(c.parked) > 0:
+	case nameless && len(c.parked) > 0, len(numbers) == 1 && c.remote == 0:
 		c.parked = append(c.parked, ev)
-		return nil
-	case len(numbers) == 0 && !(tellsOfCustomer(ev) && c.foreign):
+		return nil // goOn has the number recorded
+	case nameless && t != nil && t.doubt != "":
+		a.Class, a.Code, a.Images, a.Organizations = t.doubt, jobs.CodeWrongOrganisation, nil, nil
+		a.Message = "images of another organisation were seen, and the answer does not show whose customer this is"
+		if ev.Kind == jobs.DeleteCall {
+			a.Class = jobs.ClassUnknown // it may have run here
+		}
 		return c.answered(now, ev)
-	case c.remote == 0 && len(numbers) == 1 && (numbers[0] != 0 || !c.unpinned):
-		c.parked = append(c.parked, ev)
-		return nil // goOn has it recorded
-	case len(numbers) == 1 && numbers[0] == c.remote:
+	case len(numbers) == 0, len(numbers) == 1 && numbers[0] == c.remote:
 		return c.answered(now, ev)
 	}
-	c.foreign = true
+	c.foreign = shutRefused
+	for _, t := range c.tasks {
+		t.doubt = jobs.ClassUnknown
+	}
 	a.Class, a.Code, a.Images, a.Organizations = jobs.ClassRefused, jobs.CodeWrongOrganisation, nil, nil
 	a.Message = "the images belong to another organisation than those seen before"
-	if len(numbers) == 0 {
-		a.Message = "images of another organisation were seen, and the answer does not show whose customer this is"
-	}
-	return c.answered(now, ev)
+	return append(c.answered(now, ev), c.stopAll(now, jobs.WaitBreaker)...)
 }
 
 // tellsOfCustomer says whether an answer would be recorded of the customer, and be
 // false where the credentials are another organisation's.
-func tellsOfCustomer(ev CallEnded) bool {
-	if ev.Kind != jobs.ListCall {
+func tellsOfCustomer(c jobs.Class) bool {
+	switch c {
+	case jobs.ClassRefused, jobs.ClassOverLimit, jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent:
 		return false
 	}
-	switch ev.Answer.Class {
-	case jobs.ClassListed, jobs.ClassNotFound, jobs.ClassErased, jobs.ClassMerged, jobs.ClassInvalid, jobs.ClassUnexpected:
-		return true
-	}
-	return false
+	return true
 }
 
 // pinned goes on with the answers that waited. Without an answer of the database
@@ -585,13 +600,13 @@ func (c *Core) answered(now time.Time, ev CallEnded) []Effect {
 		}
 	}
 	if a.Class != jobs.ClassNotSent {
-		c.budget.Cautious(a.Class == jobs.ClassRefused)
+		c.budget.Cautious(a.Class == jobs.ClassRefused || a.Code == jobs.CodeWrongOrganisation)
 	}
 	switch a.Class {
 	case jobs.ClassOverLimit:
 		c.stats.OverLimit++
 	case jobs.ClassUnknown, jobs.ClassNotRun:
-		if !c.stopping && a.Code != jobs.CodeTokenExpired {
+		if !c.stopping && a.Code != jobs.CodeTokenExpired && a.Code != jobs.CodeWrongOrganisation {
 			c.faulty[ev.Task] = true
 		}
 	case jobs.ClassNotSent:
@@ -720,6 +735,9 @@ func (c *Core) claims(now time.Time) []Effect {
 	if c.shut == shutWritten {
 		c.shut = shutAsked
 	}
+	if c.foreign == shutWritten {
+		c.foreign = shutAsked
+	}
 	return []Effect{ClaimTasks{Claim: claim}}
 }
 
@@ -735,7 +753,11 @@ func (c *Core) target() int {
 func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 	c.claiming = false
 	if c.shut == shutAsked {
-		c.shut, c.foreign = shutNot, false
+		c.shut = shutNot
+	}
+	known := c.foreign == shutAsked
+	if known {
+		c.foreign = shutWritten // unless a task tells
 	}
 	if ev.Err != nil {
 		c.stats.ClaimError = ev.Err
@@ -761,6 +783,12 @@ func (c *Core) claimed(now time.Time, ev ClaimEnded) []Effect {
 		}
 		t := &inHand{
 			lease: purge.Lease{Task: r.Task, Epoch: r.Epoch}, machine: purge.New(c.cfg.Purge, r), renewed: now,
+		}
+		if r.Foreign || known && !r.Probe {
+			c.foreign = shutNot // the breaker says so itself, or has closed since
+		}
+		if c.foreign != shutNot {
+			t.doubt = jobs.ClassRefused
 		}
 		c.tasks[r.Task] = t
 		c.order = append(c.order, r.Task)

@@ -1,12 +1,11 @@
-package worker
+package worker_test
 
 import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/imagepurge/imagepurge/jobs"
+	"github.com/imagepurge/imagepurge/jobs/worker"
 )
 
 // many returns n customers with 0 to 5 images each.
@@ -25,9 +24,6 @@ func TestOncePurgesEverythingWithNPlus2Calls(t *testing.T) {
 		cfg.Budget.PerMinute = perMinute
 		w := newWorld(t, 1, cfg, many(120)...)
 		w.run(3 * time.Hour)
-		if w.ended != NothingLeft {
-			t.Fatalf("%d a minute: ended %q, want %q: %v", perMinute, w.ended, NothingLeft, w.states())
-		}
 		images, calls := 0, 0
 		for _, n := range many(120) {
 			images += n
@@ -36,12 +32,10 @@ func TestOncePurgesEverythingWithNPlus2Calls(t *testing.T) {
 				calls--
 			}
 		}
-		if got := w.lists + w.deletes; got != calls || w.deletes != images {
-			t.Errorf("%d a minute: %d calls with %d deletes, want %d with %d", perMinute, got, w.deletes, calls, images)
+		if w.ended != worker.NothingLeft || w.calls != calls || w.deletes != images {
+			t.Errorf("%d a minute: ended %q after %d calls with %d deletes, want %d with %d", perMinute, w.ended, w.calls, w.deletes, calls, images)
 		}
-		if diff := cmp.Diff(map[string]int{"completed": 120}, w.states()); diff != "" {
-			t.Errorf("%d a minute: states (-want +got):\n%s", perMinute, diff)
-		}
+		w.wantStates(map[jobs.State]int{jobs.Completed: 120})
 	}
 }
 
@@ -50,8 +44,8 @@ func TestTheWholeRateIsUsed(t *testing.T) {
 	cfg := testConfig()
 	w := newWorld(t, 2, cfg, many(3000)...)
 	w.run(10 * time.Minute)
-	if got, want := w.lists+w.deletes, 10*cfg.Budget.PerMinute; got < want*98/100 || got > want {
-		t.Errorf("%d calls in ten minutes, want 98 to 100 %% of %d", got, want)
+	if want := 10 * cfg.Budget.PerMinute; w.calls < want*98/100 || w.calls > want {
+		t.Errorf("%d calls in ten minutes, want 98 to 100 %% of %d", w.calls, want)
 	}
 	if w.most > cfg.Budget.Concurrency {
 		t.Errorf("%d calls in flight, at most %d are allowed", w.most, cfg.Budget.Concurrency)
@@ -65,21 +59,19 @@ func TestOnceWaitsForSettleTimes(t *testing.T) {
 	w.answer = func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer {
 		if kind == jobs.DeleteCall && !lost {
 			lost = true
-			w.row(id).images-- // it ran
+			w.ours.images[1] = w.ours.images[1][:1] // it ran
 			return &jobs.Answer{Class: jobs.ClassUnknown, Code: "timeout"}
 		}
 		return nil
 	}
 	began := w.now
 	w.run(time.Hour)
-	if w.ended != NothingLeft || w.row(1).outcome != jobs.ImagesDeleted {
-		t.Fatalf("ended %q with outcome %q", w.ended, w.row(1).outcome)
+	task := w.store.Task(1)
+	if w.ended != worker.NothingLeft || task.Outcome != jobs.ImagesDeleted || task.Rec.Attempts != 1 {
+		t.Errorf("ended %q with outcome %q after %d attempts", w.ended, task.Outcome, task.Rec.Attempts)
 	}
 	if got := w.now.Sub(began); got < testConfig().Purge.Settle {
 		t.Errorf("ended after %v, before the customer had settled", got)
-	}
-	if w.row(1).attempts != 1 {
-		t.Errorf("attempts = %d, want 1", w.row(1).attempts)
 	}
 }
 
@@ -87,32 +79,21 @@ func TestStopGivesEverythingBackWithoutAnAttempt(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(50) {
 		w := newWorld(t, seed, testConfig(), many(60)...)
-		w.stopAfter(time.Duration(seed) * 37 * time.Millisecond)
-		w.run(time.Minute)
-		if w.ended != Stopped {
-			t.Fatalf("seed %d: ended %q, want %q", seed, w.ended, Stopped)
-		}
-		for _, r := range w.tasks {
-			if r.state == "running" || r.attempts != 0 {
-				t.Errorf("seed %d: task %d is %s with %d attempts", seed, r.id, r.state, r.attempts)
-			}
-			for _, im := range r.rows {
-				if im.State == jobs.Intended || im.State == jobs.Unknown {
-					t.Errorf("seed %d: task %d has an image left %s", seed, r.id, im.State)
-				}
-			}
-		}
-	}
-}
-
-func TestNoIntentAfterStop(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(50) {
-		w := newWorld(t, seed, testConfig(), many(60)...)
-		stopped := time.Duration(seed)*53*time.Millisecond + time.Second
+		stopped := time.Duration(seed) * 53 * time.Millisecond
 		w.stopAfter(stopped)
 		began := w.now
 		w.run(time.Minute)
+		if w.ended != worker.Stopped {
+			t.Fatalf("seed %d: ended %q, want %q", seed, w.ended, worker.Stopped)
+		}
+		w.wantStates(map[jobs.State]int{jobs.Completed: w.states()[jobs.Completed], jobs.Pending: 60 - w.states()[jobs.Completed]})
+		for _, r := range w.store.Tasks() {
+			for _, im := range r.Rec.Images {
+				if im.State == jobs.Intended || im.State == jobs.Unknown {
+					t.Errorf("seed %d: task %d has an image left %s", seed, r.ID, im.State)
+				}
+			}
+		}
 		// A write that was under way may still commit; none is begun.
 		if late := w.lastIntent.Sub(began.Add(stopped)); late > 10*time.Millisecond {
 			t.Errorf("seed %d: an intent %v after the stop", seed, late)
@@ -123,66 +104,43 @@ func TestNoIntentAfterStop(t *testing.T) {
 func TestRefusalOpensTheBreakerAndEndsOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4, testConfig(), many(100)...)
-	refusals := 0
 	w.answer = func(jobs.TaskID, jobs.Kind) *jobs.Answer {
-		refusals++
 		return &jobs.Answer{Class: jobs.ClassRefused, HTTPStatus: 401, Code: "401"}
 	}
 	w.run(time.Hour)
-	if w.ended != Breaker {
-		t.Fatalf("ended %q, want %q", w.ended, Breaker)
+	if w.ended != worker.Breaker || w.calls != 1 {
+		t.Errorf("ended %q, want %q; %d calls were refused, want 1: credentials tried in a loop may lock the till", w.ended, worker.Breaker, w.calls)
 	}
-	if refusals != 1 {
-		t.Errorf("%d calls were refused, want 1: credentials tried in a loop may lock the till", refusals)
-	}
-	if diff := cmp.Diff(map[string]int{"pending": 100}, w.states()); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
-	}
-	for _, r := range w.tasks {
-		if r.attempts != 0 {
-			t.Errorf("task %d: %d attempts", r.id, r.attempts)
-		}
-	}
+	w.wantStates(map[jobs.State]int{jobs.Pending: 100})
 
 	// The next start makes one probe.
-	again := newWorld(t, 5, testConfig())
-	again.tasks, again.breaker, again.answer = w.tasks, "refused", w.answer
-	for _, r := range again.tasks {
-		r.due = again.now
-	}
-	refusals = 0
-	again.run(time.Hour)
-	if again.ended != Breaker || refusals != 1 {
-		t.Errorf("ended %q after %d probes, want %q after 1", again.ended, refusals, Breaker)
+	w.again(time.Hour)
+	if w.ended != worker.Breaker || w.calls != 1 {
+		t.Errorf("ended %q after %d probes, want %q after 1", w.ended, w.calls, worker.Breaker)
 	}
 
 	// And when it passes, everything is done.
-	mended := newWorld(t, 6, testConfig())
-	mended.tasks, mended.breaker = w.tasks, "refused"
-	for _, r := range mended.tasks {
-		r.due = mended.now
+	w.answer = nil
+	w.again(time.Hour)
+	if w.ended != worker.NothingLeft {
+		t.Errorf("ended %q, want %q", w.ended, worker.NothingLeft)
 	}
-	mended.run(time.Hour)
-	if mended.ended != NothingLeft {
-		t.Errorf("ended %q, want %q: %v", mended.ended, NothingLeft, mended.states())
-	}
+	w.wantStates(map[jobs.State]int{jobs.Completed: 100})
 }
 
 func TestOutageOpensTheBreakerAfterTwentyCustomers(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	w := newWorld(t, 7, cfg, many(200)...)
-	faults := 0
 	w.answer = func(jobs.TaskID, jobs.Kind) *jobs.Answer {
-		faults++
 		return &jobs.Answer{Class: jobs.ClassUnknown, HTTPStatus: 503, Code: "503"}
 	}
 	w.run(time.Hour)
-	if w.ended != Breaker || w.breaker != "api_unavailable" {
-		t.Fatalf("ended %q with breaker %q", w.ended, w.breaker)
+	if w.ended != worker.Breaker || w.breaker() != "api_unavailable" {
+		t.Fatalf("ended %q with breaker %q", w.ended, w.breaker())
 	}
-	if faults < outageAt || faults > outageAt+cfg.Budget.Concurrency {
-		t.Errorf("%d calls before the breaker opened, want about %d", faults, outageAt)
+	if w.calls < 20 || w.calls > 20+cfg.Budget.Concurrency {
+		t.Errorf("%d calls before the breaker opened, want about 20", w.calls)
 	}
 }
 
@@ -200,8 +158,8 @@ func TestLimitBeginsSoManyCustomers(t *testing.T) {
 		return nil
 	}
 	w.run(time.Hour)
-	if diff := cmp.Diff(map[string]int{"completed": 10, "pending": 90}, w.states()); diff != "" || w.ended != NothingLeft {
-		t.Errorf("ended %q, states (-want +got):\n%s", w.ended, diff)
+	if got := w.states(); w.ended != worker.NothingLeft || got[jobs.Completed] != 10 || got[jobs.Pending] != 90 {
+		t.Errorf("ended %q with tasks %v", w.ended, got)
 	}
 }
 
@@ -212,12 +170,10 @@ func TestLeasesAreRenewedWhileSlotsAreSlow(t *testing.T) {
 	cfg.Claim.Lease = 15 * time.Second
 	w := newWorld(t, 9, cfg, 1, 1, 1)
 	w.run(3 * time.Hour)
-	if diff := cmp.Diff(map[string]int{"completed": 3}, w.states()); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
-	}
-	for _, r := range w.tasks {
-		if r.epoch != 1 {
-			t.Errorf("task %d was claimed %d times", r.id, r.epoch)
+	w.wantStates(map[jobs.State]int{jobs.Completed: 3})
+	for _, r := range w.store.Tasks() {
+		if r.Rec.Epoch != 1 {
+			t.Errorf("task %d was claimed %d times", r.ID, r.Rec.Epoch)
 		}
 	}
 }
@@ -225,43 +181,36 @@ func TestLeasesAreRenewedWhileSlotsAreSlow(t *testing.T) {
 func TestDatabaseAwayLosesNoAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 10, testConfig(), many(60)...)
-	w.later(2*time.Second, 2*time.Second, func() Event { w.dbDown = true; return Tick{} })
-	w.later(20*time.Second, 20*time.Second, func() Event { w.dbDown = false; return Tick{} })
+	w.at(2*time.Second, func() { w.down = true })
+	w.at(20*time.Second, func() { w.down = false })
 	w.run(time.Hour)
-	if diff := cmp.Diff(map[string]int{"completed": 60}, w.states()); diff != "" || w.ended != NothingLeft {
-		t.Fatalf("ended %q, states (-want +got):\n%s", w.ended, diff)
+	if w.ended != worker.NothingLeft {
+		t.Errorf("ended %q", w.ended)
 	}
-	for _, r := range w.tasks {
-		if r.attempts != 0 {
-			t.Errorf("task %d: %d attempts for the database's fault", r.id, r.attempts)
-		}
-	}
+	w.wantStates(map[jobs.State]int{jobs.Completed: 60})
 }
 
 func TestOverLimitPausesTheKeyAndCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 11, testConfig(), many(60)...)
-	var until time.Time
-	calls := 0
+	var until, next time.Time
 	w.answer = func(jobs.TaskID, jobs.Kind) *jobs.Answer {
-		calls++
-		if calls == 20 {
+		switch {
+		case w.calls >= 20 && until.IsZero():
 			until = w.now.Add(30 * time.Second)
 			return &jobs.Answer{Class: jobs.ClassOverLimit, HTTPStatus: 429, Code: "429", RetryAfter: 30 * time.Second}
+		case !until.IsZero() && next.IsZero() && w.now.After(until.Add(-29*time.Second)):
+			next = w.now
 		}
 		return nil
 	}
 	w.run(time.Hour)
-	if diff := cmp.Diff(map[string]int{"completed": 60}, w.states()); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
+	w.wantStates(map[jobs.State]int{jobs.Completed: 60})
+	if next.Before(until) {
+		t.Errorf("a call at %v, though it was asked to wait until %v", next, until)
 	}
-	for _, r := range w.tasks {
-		if r.attempts != 0 {
-			t.Errorf("task %d: %d attempts for a 429", r.id, r.attempts)
-		}
-	}
-	if w.now.Before(until) {
-		t.Error("the work ended before the pause was over")
+	if len(w.slowed) != 1 || w.slowed[0].Asked != 30*time.Second || w.slowed[0].Age <= 0 || w.slowed[0].Age > time.Second {
+		t.Errorf("the key was told %v", w.slowed)
 	}
 }
 
@@ -287,19 +236,12 @@ func TestOverLimitOfATokenTeachesNoPace(t *testing.T) {
 				return nil
 			}
 			w.run(time.Hour)
-			if diff := cmp.Diff(map[string]int{"completed": 60}, w.states()); diff != "" {
-				t.Errorf("states (-want +got):\n%s", diff)
-			}
+			w.wantStates(map[jobs.State]int{jobs.Completed: 60})
 			if next.Before(until) {
 				t.Errorf("a call at %v, though it was asked to wait until %v", next, until)
 			}
-			if p := w.key.Pace; len(p.Strikes) > 0 || p.Current > 0 || !p.PausedUntil.IsZero() {
-				t.Errorf("the key's pace has learnt from it: %+v", p)
-			}
-			for _, r := range w.tasks {
-				if r.attempts != 0 {
-					t.Errorf("task %d: %d attempts for a 429", r.id, r.attempts)
-				}
+			if paused := w.store.Organization().PausedUntil; len(w.slowed) > 0 || !paused.IsZero() {
+				t.Errorf("the key was told %v, and pauses until %v", w.slowed, paused)
 			}
 		})
 	}

@@ -1,10 +1,11 @@
-package worker
+package worker_test
 
 import (
 	"testing"
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs/purge"
+	"github.com/imagepurge/imagepurge/jobs/worker"
 )
 
 // idle is a core that has found nothing to do.
@@ -13,13 +14,13 @@ func idle(t *testing.T, listening bool, o purge.Outlook) *world {
 	cfg := testConfig()
 	cfg.Once = false
 	w := newWorld(t, 1, cfg)
-	w.core.Step(w.now, Started{})
-	w.core.Step(w.now, Woken{Listening: listening})
-	w.core.Step(w.now, ClaimEnded{})
-	w.now = w.now.Add(wakeSpread) // of the bell that told whether it is listening
-	w.core.Step(w.now, Tick{})
-	w.core.Step(w.now, ClaimEnded{})
-	w.core.Step(w.now, Surveyed{Outlook: o})
+	w.told(worker.Started{})
+	w.told(worker.Woken{Listening: listening})
+	w.told(worker.ClaimEnded{})
+	w.now = w.now.Add(200 * time.Millisecond) // of the bell that told whether it is listening
+	w.told(worker.Tick{})
+	w.told(worker.ClaimEnded{})
+	w.told(worker.Surveyed{Outlook: o})
 	return w
 }
 
@@ -27,11 +28,11 @@ func idle(t *testing.T, listening bool, o purge.Outlook) *world {
 func (w *world) claimsAfter() time.Duration {
 	const step = 10 * time.Millisecond
 	for d := time.Duration(0); d < time.Minute; d += step {
-		if contains[ClaimTasks](w.core.Step(w.now.Add(d), Tick{})) {
+		if _, ok := first[worker.ClaimTasks](w.core.Step(w.now.Add(d), worker.Tick{})); ok {
 			return d
 		}
 	}
-	w.t.Fatal("it never claims again")
+	w.Fatal("it never claims again")
 	return 0
 }
 
@@ -42,11 +43,11 @@ func TestAnIdleWorkerPollsRarelyWhereItIsToldOfWork(t *testing.T) {
 		outlook   purge.Outlook
 		want      time.Duration // with Random at its middle
 	}{
-		"not told":               {want: pollEvery},
-		"told":                   {listening: true, want: idlePoll - idlePoll/10},
-		"told, a task is ready":  {listening: true, outlook: purge.Outlook{Ready: true}, want: pollEvery},
+		"not told":               {want: time.Second},
+		"told":                   {listening: true, want: 4500 * time.Millisecond},
+		"told, a task is ready":  {listening: true, outlook: purge.Outlook{Ready: true}, want: time.Second},
 		"told, a task is due":    {listening: true, outlook: purge.Outlook{Waiting: true, NextDue: time.Unix(3, 0), Now: time.Unix(0, 0)}, want: 3 * time.Second},
-		"told, a task is leased": {listening: true, outlook: purge.Outlook{Leased: true}, want: idlePoll - idlePoll/10},
+		"told, a task is leased": {listening: true, outlook: purge.Outlook{Leased: true}, want: 4500 * time.Millisecond},
 	} {
 		if got := idle(t, c.listening, c.outlook).claimsAfter(); got != c.want {
 			t.Errorf("%s: it claims after %v, want %v", name, got, c.want)
@@ -57,8 +58,8 @@ func TestAnIdleWorkerPollsRarelyWhereItIsToldOfWork(t *testing.T) {
 func TestABellMakesAnIdleWorkerClaimAtOnce(t *testing.T) {
 	t.Parallel()
 	w := idle(t, true, purge.Outlook{})
-	w.core.Step(w.now, Woken{Listening: true})
-	if got := w.claimsAfter(); got > wakeSpread {
+	w.told(worker.Woken{Listening: true})
+	if got := w.claimsAfter(); got != 100*time.Millisecond {
 		t.Errorf("it claims after %v", got)
 	}
 }
@@ -71,33 +72,17 @@ func TestWorkThatComesDuringAClaimIsNotPassedBy(t *testing.T) {
 	cfg.Once = false
 	for _, during := range []string{"claim", "survey"} {
 		w := newWorld(t, 1, cfg)
-		w.core.Step(w.now, Started{})
+		w.told(worker.Started{})
 		if during == "claim" {
-			w.core.Step(w.now, Woken{Listening: true})
+			w.told(worker.Woken{Listening: true})
 		}
-		w.core.Step(w.now, ClaimEnded{})
+		w.told(worker.ClaimEnded{})
 		if during == "survey" {
-			w.core.Step(w.now, Woken{Listening: true})
+			w.told(worker.Woken{Listening: true})
 		}
-		w.core.Step(w.now, Surveyed{})
-		if got := w.claimsAfter(); got > wakeSpread {
+		w.told(worker.Surveyed{})
+		if got := w.claimsAfter(); got != 100*time.Millisecond {
 			t.Errorf("work came during the %s: it claims after %v", during, got)
 		}
-	}
-}
-
-func TestABellRungTwiceIsRungOnce(t *testing.T) {
-	t.Parallel()
-	b := NewBell()
-	b.Listening(true)
-	b.Ring()
-	<-b.rings()
-	select {
-	case <-b.rings():
-		t.Error("it rings again")
-	default:
-	}
-	if none := (*Bell)(nil); none.rings() != nil {
-		t.Error("no bell rings")
 	}
 }

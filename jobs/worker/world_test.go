@@ -1,7 +1,10 @@
-package worker
+package worker_test
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -9,92 +12,110 @@ import (
 
 	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/budget"
-	"github.com/imagepurge/imagepurge/jobs/clearance"
 	"github.com/imagepurge/imagepurge/jobs/purge"
+	"github.com/imagepurge/imagepurge/jobs/worker"
+	"github.com/imagepurge/imagepurge/simulation/memory"
 )
 
-// world does the effects of one core under a clock of its own: a store and an
-// API that always behave, unless a test says otherwise. One seed decides how
-// long everything takes.
+// world is all that one core meets: the store in memory, and an API that plays two
+// brands. It is stepped by a clock of its own, and a seed decides how long everything
+// takes. Task n is customer n's.
 type world struct {
-	t      *testing.T
-	core   *Core
+	*testing.T
+	cfg    worker.Config
+	core   *worker.Core
+	store  *memory.Store
 	now    time.Time
 	random *rand.Rand
 	queue  []scheduled
 	wake   time.Time
-	ended  End
-	over   bool
+	ended  worker.End // empty while it works
 	steps  int
 
-	tasks  []*row
-	key    budget.Row
-	number int64 // of the organisation, in the images' tokens; 0: they name none
-	pinned int64
-	// unnumbered: the images' tokens have no number in them.
-	unnumbered bool
-	silent     int // listings without an image that were answered before one with
-	spoke      bool
-	pins       int
-	breaker    string
-	// answer replaces the API's answer to a call.
-	answer func(id jobs.TaskID, kind jobs.Kind) *jobs.Answer
-	// dbDown makes every statement fail.
-	dbDown bool
+	ours, theirs brand
+	// reach says whose API a call reaches.
+	reach func(jobs.TaskID, jobs.Kind) *brand
+	// answer replaces the API's answer to a call, unless it returns nil.
+	answer func(jobs.TaskID, jobs.Kind) *jobs.Answer
+	// takes replaces how long a call takes, unless it returns 0.
+	takes func(jobs.TaskID, jobs.Kind) time.Duration
+	// down makes every statement fail.
+	down bool
 
-	lists, deletes, claims, renewals int
-	inFlight, most                   int
-	lastIntent                       time.Time
+	calls, listed, deletes, claims, surveys, pins int
+	inFlight, most, opened                        int // opened: the breaker
+	lastIntent, lastCall                          time.Time
+	renewed                                       [][]purge.Lease
+	slowed                                        []worker.SlowDown
+	foreign                                       time.Time // when another brand's image was seen first
+	tellers                                       map[jobs.TaskID]teller
+	early, late                                   int // answers of another brand that named none, before and after that
+}
+
+// brand is what one remote organisation has.
+type brand struct {
+	number int64 // in its images' tokens; 0: they name none
+	images map[int64][]jobs.Key
+}
+
+// teller is the call that told last of a customer.
+type teller struct {
+	theirs bool // it named nobody, and was another brand's
+	late   bool // and another brand's image was seen before its answer
 }
 
 type scheduled struct {
 	at time.Time
-	n  int
-	do func() Event
+	do func() worker.Event // nil: nothing that the core is told
 }
 
-type row struct {
-	id       jobs.TaskID
-	images   int
-	state    string // pending, running, or final
-	outcome  jobs.Outcome
-	due      time.Time
-	epoch    int64
-	until    time.Time
-	attempts int
-	waiting  jobs.Waiting
-	rows     []purge.Image
-	counters purge.Counters
-}
-
-func newWorld(t *testing.T, seed uint64, cfg Config, images ...int) *world {
-	w := &world{t: t, now: time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC), random: rand.New(rand.NewPCG(seed, 1))}
-	for i, n := range images {
-		w.tasks = append(w.tasks, &row{id: jobs.TaskID(i + 1), images: n, state: "pending", due: w.now})
+// newWorld has a customer with so many images for each number.
+func newWorld(t *testing.T, seed uint64, cfg worker.Config, images ...int) *world {
+	w := &world{
+		T: t, cfg: cfg, now: time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC), random: rand.New(rand.NewPCG(seed, 1)),
+		store: memory.New(memory.Options{Organization: 1, PerMinute: cfg.Budget.PerMinute}),
+		ours:  brand{100001, map[int64][]jobs.Key{}}, theirs: brand{200002, map[int64][]jobs.Key{}}, tellers: map[jobs.TaskID]teller{},
 	}
-	w.key = budget.Row{Limit: float64(cfg.Budget.PerMinute)}
-	w.core = NewCore(cfg)
+	w.reach = func(jobs.TaskID, jobs.Kind) *brand { return &w.ours }
+	for i, n := range images {
+		w.give(&w.ours, int64(i+1), n)
+		w.store.Enqueue(w.now, 1, memory.NewTask{Customer: int64(i + 1)})
+	}
+	w.core = worker.NewCore(cfg)
 	return w
 }
 
-func testConfig() Config {
-	return Config{
-		Claim: purge.Claim{Organization: 1, Owner: "w", Lease: time.Minute},
+func (w *world) give(b *brand, customer int64, images int) {
+	for i := range images {
+		b.images[customer] = append(b.images[customer], jobs.KeyOf(fmt.Sprint(b.number, customer, i)))
+	}
+}
+
+func testConfig() worker.Config {
+	half := func() float64 { return 0.5 }
+	return worker.Config{
+		Claim: purge.Claim{Organization: 1, Owner: "w", Lease: time.Minute, Mode: jobs.Verified, Scope: jobs.Snapshot, Source: "INSTORE"},
 		Purge: purge.Config{
 			RequestTimeout: 5 * time.Second, Settle: 30 * time.Second, ListingLag: 5 * time.Second, ViewMaxAge: 10 * time.Second,
-			MaxAttempts: 5, BackoffBase: time.Second, BackoffMax: time.Minute, Batching: jobs.SingleDelete, Random: func() float64 { return 0.5 },
+			MaxAttempts: 5, BackoffBase: time.Second, BackoffMax: time.Minute, Batching: jobs.SingleDelete, Random: half,
 		},
-		Budget: budget.Config{PerMinute: 600, Concurrency: 64, ViewMaxAge: 10 * time.Second, Random: func() float64 { return 0.5 }},
+		Budget: budget.Config{PerMinute: 600, Concurrency: 64, ViewMaxAge: 10 * time.Second, Random: half},
 		Once:   true,
 	}
 }
 
 // run steps the core until it has ended, or the time is over.
 func (w *world) run(atMost time.Duration) {
-	w.t.Helper()
+	w.Helper()
+	w.ended = ""
+	w.feed(worker.Started{})
+	w.goOn(atMost)
+}
+
+func (w *world) goOn(atMost time.Duration) {
+	w.Helper()
 	until := w.now.Add(atMost)
-	w.feed(Started{})
-	for !w.over {
+	for w.ended == "" {
 		next := w.wake
 		if len(w.queue) > 0 && (next.IsZero() || !w.queue[0].at.After(next)) {
 			next = w.queue[0].at
@@ -111,235 +132,254 @@ func (w *world) run(atMost time.Duration) {
 			continue
 		}
 		w.wake = time.Time{}
-		w.feed(Tick{})
+		w.feed(worker.Tick{})
 	}
 }
 
-func (w *world) feed(ev Event) {
-	w.steps++
-	if w.steps > 2_000_000 {
-		w.t.Fatal("the core does not come to rest")
+// again starts another core on what the last one has left.
+func (w *world) again(atMost time.Duration) {
+	w.Helper()
+	w.core, w.queue, w.wake, w.calls = worker.NewCore(w.cfg), nil, time.Time{}, 0
+	w.run(atMost)
+}
+
+func (w *world) feed(ev worker.Event) []worker.Effect {
+	w.Helper()
+	if ev == nil {
+		return nil
 	}
-	for _, e := range w.core.Step(w.now, ev) {
+	if w.steps++; w.steps > 2_000_000 {
+		w.Fatal("the core does not come to rest")
+	}
+	effects := w.core.Step(w.now, ev)
+	for _, e := range effects {
 		w.do(e)
 	}
+	return effects
 }
 
-func (w *world) later(least, most time.Duration, do func() Event) {
+func (w *world) after(least, most time.Duration, do func() worker.Event) {
 	at := w.now.Add(least + time.Duration(w.random.Int64N(int64(most-least)+1)))
-	w.queue = append(w.queue, scheduled{at, w.steps, do})
+	w.queue = append(w.queue, scheduled{at, do})
 	slices.SortStableFunc(w.queue, func(a, b scheduled) int { return a.at.Compare(b.at) })
+}
+
+// at does something after so long.
+func (w *world) at(d time.Duration, do func()) {
+	w.after(d, d, func() worker.Event { do(); return nil })
+}
+
+func (w *world) stopAfter(d time.Duration) {
+	w.after(d, d, func() worker.Event { return worker.StopAsked{} })
 }
 
 var errDown = errors.New("the database is away")
 
-func (w *world) do(e Effect) {
+// statement runs at one instant of the database; the core is told a little later.
+func (w *world) statement(run func(), tell func(error) worker.Event) {
+	w.after(time.Millisecond, 5*time.Millisecond, func() worker.Event {
+		if w.down {
+			return tell(errDown)
+		}
+		run()
+		w.after(0, 5*time.Millisecond, func() worker.Event { return tell(nil) })
+		return nil
+	})
+}
+
+func (w *world) do(e worker.Effect) {
 	switch e := e.(type) {
-	case WakeAt:
+	case worker.WakeAt:
 		if !e.At.After(w.now) {
-			w.t.Fatalf("asked to be woken at %v, not after now: a loop that turns at full speed", e.At.Sub(w.now))
+			w.Fatalf("asked to be woken at %v, not after now: a loop that turns at full speed", e.At.Sub(w.now))
 		}
 		w.wake = e.At
-	case Ended:
-		w.over, w.ended = true, e.Why
-	case ClaimTasks:
+	case worker.Ended:
+		w.ended = e.Why
+	case worker.ClaimTasks:
 		w.claims++
-		w.later(time.Millisecond, 5*time.Millisecond, func() Event { return w.claim(e.Claim) })
-	case ReserveSlots:
-		sent := w.now
-		w.later(time.Millisecond, 3*time.Millisecond, func() Event {
-			if w.dbDown {
-				return SlotsReserved{Sent: sent, At: w.now, Err: errDown}
-			}
-			ev := SlotsReserved{Sent: sent, At: w.now}
-			w.key, ev.Block = w.key.Reserve(w.now, e.Ask)
+		var records []purge.Record
+		w.statement(func() { records = w.claim(e.Claim) }, func(err error) worker.Event {
+			return worker.ClaimEnded{Records: records, Err: err}
+		})
+	case worker.ReserveSlots:
+		ev := worker.SlotsReserved{Sent: w.now}
+		w.statement(func() { ev.Block = w.store.ReserveSlots(w.now, e.Ask) }, func(err error) worker.Event {
+			ev.At, ev.Err = w.now, err
 			return ev
 		})
-	case PinOrganization:
+	case worker.PinOrganization:
 		w.pins++
-		w.later(time.Millisecond, 300*time.Millisecond, func() Event {
-			if w.dbDown {
-				return OrganizationPinned{Err: errDown}
-			}
-			if w.pinned == 0 {
-				w.pinned = e.Number
-			}
-			return OrganizationPinned{Number: w.pinned}
+		var number int64
+		w.statement(func() { number = w.store.PinOrganization(e.Number) }, func(err error) worker.Event {
+			return worker.OrganizationPinned{Number: number, Err: err}
 		})
-	case SlowDown:
-		w.key, _ = w.key.OverLimit(w.now, e.Age, e.Asked)
-	case StepPace:
-		w.key, _ = w.key.Step(w.now)
-	case Survey:
-		w.later(time.Millisecond, 2*time.Millisecond, func() Event { return Surveyed{Outlook: w.outlook()} })
-	case RenewLeases:
-		w.renewals++
-		w.later(time.Millisecond, 5*time.Millisecond, func() Event { return w.renew(e.Leases) })
-	case WriteTask:
-		w.later(time.Millisecond, 10*time.Millisecond, func() Event { return w.write(e.Write) })
-	case ListImages:
-		w.call(e.Lease, jobs.ListCall, nil)
-	case DeleteImage:
-		w.call(e.Lease, jobs.DeleteCall, e.Clearance)
-	}
-}
-
-func (w *world) row(id jobs.TaskID) *row { return w.tasks[id-1] }
-
-func (w *world) claim(c purge.Claim) Event {
-	if w.dbDown {
-		return ClaimEnded{Err: errDown}
-	}
-	var out []purge.Record
-	for _, r := range w.tasks {
-		if len(out) == c.Limit || r.state != "pending" || r.due.After(w.now) || c.Only != nil && !slices.Contains(c.Only, r.id) {
-			continue
-		}
-		if w.breaker != "" && (!c.ProbeNow || len(out) == 1) {
-			continue
-		}
-		r.state, r.until, r.waiting = "running", w.now.Add(c.Lease), ""
-		r.epoch++
-		out = append(out, purge.Record{
-			Task: r.id, Batch: 1, Owner: "w", Epoch: r.epoch, Customer: jobs.Customer{ID: int64(r.id), Source: "INSTORE"},
-			Mode: jobs.Verified, Scope: jobs.Snapshot, Images: slices.Clone(r.rows), Counters: r.counters, Probe: w.breaker != "",
+	case worker.SlowDown:
+		w.slowed = append(w.slowed, e)
+		w.store.NoteOverLimit(w.now, e.Age, e.Asked)
+	case worker.StepPace:
+		w.store.StepPace(w.now)
+	case worker.Survey:
+		w.surveys++
+		var o purge.Outlook
+		w.statement(func() { o = w.store.Outlook(w.now, 1, 0) }, func(err error) worker.Event {
+			return worker.Surveyed{Outlook: o, Err: err}
+		})
+	case worker.RenewLeases:
+		w.renewed = append(w.renewed, e.Leases)
+		var kept []jobs.TaskID
+		w.statement(func() { kept = w.store.RenewLeases(w.now, w.cfg.Claim.Owner, e.Leases, w.cfg.Claim.Lease) }, func(err error) worker.Event {
+			return worker.Renewed{Asked: e.Leases, Kept: kept, Err: err}
+		})
+	case worker.WriteTask:
+		w.write(e.Write)
+	case worker.ListImages:
+		w.call(e.Lease, jobs.ListCall, func(b *brand) jobs.Answer { return w.list(b, e.Customer.ID) })
+	case worker.DeleteImage:
+		w.call(e.Lease, jobs.DeleteCall, func(b *brand) jobs.Answer {
+			i := e.Clearance.Intent()
+			return w.delete(b, i.Customer.ID, i.Targets[0].Position, i.Targets[0].Key)
 		})
 	}
-	return ClaimEnded{Records: out}
 }
 
-func (w *world) outlook() purge.Outlook {
-	o := purge.Outlook{Now: w.now, Breaker: w.breaker}
-	for _, r := range w.tasks {
-		switch {
-		case r.state == "pending" && !r.due.After(w.now):
-			o.Ready = true
-		case r.state == "pending":
-			if !o.Waiting || r.due.Before(o.NextDue) {
-				o.Waiting, o.NextDue = true, r.due
-			}
-		case r.state == "running":
-			o.Leased, o.LeaseTo = true, r.until
-		}
+func (w *world) claim(c purge.Claim) []purge.Record {
+	w.store.ReclaimTasks(w.now)
+	w.store.SweepRests(w.now)
+	records := w.store.ClaimTasks(w.now, c)
+	if len(records) == 0 {
+		w.store.NoteServer(w.now, w.cfg.Purge.WorstCase())
 	}
-	return o
+	return records
 }
 
-func (w *world) renew(leases []purge.Lease) Event {
-	ev := Renewed{Asked: leases}
-	if w.dbDown {
-		ev.Err = errDown
+// write commits one write. Where nobody knows what became of it an intent is given up,
+// and all others are repeated, as the shell does.
+func (w *world) write(wr purge.Write) {
+	ev, began := worker.WriteEnded{Task: wr.Task, Epoch: wr.Epoch}, w.now
+	terms := purge.Terms{Organization: 1, Lease: w.cfg.Claim.Lease, RequestTimeout: w.cfg.Purge.RequestTimeout}
+	w.statement(func() {
+		before := w.breaker()
+		ev.Result = w.store.Write(w.now, began, terms, []purge.Write{wr})[0]
+		if before == "" && w.breaker() != "" {
+			w.opened++
+		}
+		if ev.Result.Applied {
+			w.judge(wr)
+		}
+	}, func(err error) worker.Event {
+		if err != nil && wr.Kind != purge.WriteIntent {
+			w.at(time.Second, func() { w.write(wr) })
+			return nil
+		}
+		ev.Err = err
 		return ev
-	}
-	for _, l := range leases {
-		if r := w.row(l.Task); r.state == "running" && r.epoch == l.Epoch && r.until.After(w.now) {
-			r.until = w.now.Add(w.core.cfg.Claim.Lease)
-			ev.Kept = append(ev.Kept, l.Task)
-		}
-	}
-	return ev
+	})
 }
 
-func (w *world) write(wr purge.Write) Event {
-	ev := WriteEnded{Task: wr.Task, Epoch: wr.Epoch}
-	r := w.row(wr.Task)
-	if w.dbDown {
-		if wr.Kind == purge.WriteIntent {
-			ev.Err = errDown
-			return ev
-		}
-		w.later(time.Second, time.Second, func() Event { return w.write(wr) }) // repeated, as the shell does
-		return Tick{}
-	}
-	if r.epoch != wr.Epoch || r.state != "running" {
-		ev.Result.Refused = purge.LeaseLost
-		return ev
-	}
-	ev.Result.Applied = true
-	r.counters, r.attempts = wr.Counters, wr.Counters.Attempts
-	for _, im := range wr.Images {
-		if i := slices.IndexFunc(r.rows, func(o purge.Image) bool { return o.Key == im.Key }); i >= 0 {
-			r.rows[i] = im
-		} else {
-			r.rows = append(r.rows, im)
-		}
-	}
-	if wr.Breaker != nil {
-		w.breaker = wr.Breaker.Reason
-	}
-	if wr.Passed != "" {
-		w.breaker = ""
-	}
-	switch wr.Kind {
-	case purge.WriteIntent:
+// judge holds what is recorded against what was known: once an image of another brand
+// was seen, no customer's task ends by an answer of that brand.
+func (w *world) judge(wr purge.Write) {
+	if wr.Kind == purge.WriteIntent {
 		w.lastIntent = w.now
-		r.until = w.now.Add(w.core.cfg.Claim.Lease)
-		ev.Result.Clearance = clearance.Issue(clearance.Intent{Task: wr.Task, Epoch: wr.Epoch, Customer: wr.Customer, Targets: wr.Targets, BeganAt: w.now, Margin: time.Second})
-	case purge.WriteGiveBack:
-		r.state, r.due, r.waiting = "pending", w.now.Add(wr.After), wr.Waiting
-	case purge.WriteFinish:
-		r.state, r.outcome = string(wr.State), wr.Outcome
 	}
-	return ev
+	if by := w.tellers[wr.Task]; wr.Kind == purge.WriteFinish && by.theirs && by.late {
+		w.Errorf("task %d ended as %s by an answer of another brand", wr.Task, wr.Outcome)
+	}
 }
 
 // notSent in an answer's SentAt says that nothing went to the customer's address.
 var notSent = time.Unix(0, 1)
 
-func (w *world) call(l purge.Lease, kind jobs.Kind, c *clearance.Clearance) {
+func (w *world) call(l purge.Lease, kind jobs.Kind, serve func(*brand) jobs.Answer) {
+	w.calls++
 	w.inFlight++
 	w.most = max(w.most, w.inFlight)
-	sent := w.now
-	w.later(50*time.Millisecond, 400*time.Millisecond, func() Event {
+	sent, reached := w.now, w.reach(l.Task, kind)
+	w.lastCall = sent
+	least, most := 50*time.Millisecond, 400*time.Millisecond
+	if w.takes != nil {
+		if d := w.takes(l.Task, kind); d > 0 {
+			least, most = d, d
+		}
+	}
+	w.after(least, most, func() worker.Event {
 		w.inFlight--
-		a := w.respond(l.Task, kind, c)
-		if a.AnsweredAt = w.now; a.SentAt.Equal(notSent) {
-			a.SentAt = time.Time{}
+		a := jobs.Answer{}
+		if other := w.other(l.Task, kind); other != nil {
+			a = *other
 		} else {
-			a.SentAt = sent
+			a = serve(reached)
 		}
-		if w.spoke = w.spoke || len(a.Images) > 0; !w.spoke {
-			w.silent++
+		a.AnsweredAt, a.SentAt = w.now, cmp.Or(a.SentAt, sent)
+		if a.SentAt.Equal(notSent) {
+			a.SentAt = time.Time{}
 		}
-		return CallEnded{Task: l.Task, Epoch: l.Epoch, Kind: kind, Answer: a}
+		if w.foreign.IsZero() && len(a.Organizations) > 0 && reached == &w.theirs {
+			w.foreign = w.now
+		}
+		by := teller{theirs: reached == &w.theirs && len(a.Organizations) == 0, late: !w.foreign.IsZero()}
+		switch w.tellers[l.Task] = by; {
+		case by.theirs && by.late:
+			w.late++
+		case by.theirs:
+			w.early++
+		}
+		return worker.CallEnded{Task: l.Task, Epoch: l.Epoch, Kind: kind, Answer: a}
 	})
 }
 
-func (w *world) respond(id jobs.TaskID, kind jobs.Kind, c *clearance.Clearance) jobs.Answer {
-	if w.answer != nil {
-		if a := w.answer(id, kind); a != nil {
-			return *a
-		}
+func (w *world) other(id jobs.TaskID, kind jobs.Kind) *jobs.Answer {
+	if w.answer == nil {
+		return nil
 	}
-	r := w.row(id)
-	if kind == jobs.ListCall {
-		w.lists++
-		a := jobs.Answer{Class: jobs.ClassListed}
-		for i := range r.images {
-			a.Images = append(a.Images, jobs.KeyOf(string(rune('a'+i))))
-		}
-		if w.unnumbered && r.images > 0 {
-			a.Organizations = []int64{0}
-		}
-		if w.number > 0 && r.images > 0 {
-			a.Organizations = []int64{w.number}
-		}
-		return a
-	}
-	w.deletes++
-	if c.Intent().Targets[0].Position != r.images-1 {
-		w.t.Errorf("task %d: DELETE index %d of %d images", id, c.Intent().Targets[0].Position, r.images)
-	}
-	r.images--
-	return jobs.Answer{Class: jobs.ClassDeleted}
+	return w.answer(id, kind)
 }
 
-func (w *world) states() map[string]int {
-	m := make(map[string]int)
-	for _, r := range w.tasks {
-		m[r.state]++
+func (w *world) list(b *brand, customer int64) jobs.Answer {
+	w.listed++
+	a := jobs.Answer{Class: jobs.ClassListed, HTTPStatus: 200, Images: slices.Clone(b.images[customer])}
+	if len(a.Images) > 0 {
+		a.Organizations = []int64{b.number}
+	}
+	return a
+}
+
+func (w *world) delete(b *brand, customer int64, position int, key jobs.Key) jobs.Answer {
+	w.deletes++
+	images := b.images[customer]
+	if position >= len(images) || images[position] != key {
+		w.Errorf("customer %d: DELETE of index %d, which is not the image that was meant", customer, position)
+		return jobs.Answer{Class: jobs.ClassNoImage, HTTPStatus: 200, Code: "8078"}
+	}
+	b.images[customer] = slices.Delete(images, position, position+1)
+	return jobs.Answer{Class: jobs.ClassDeleted, HTTPStatus: 200}
+}
+
+// states counts the tasks in each state.
+func (w *world) states() map[jobs.State]int {
+	m := make(map[jobs.State]int)
+	for _, t := range w.store.Tasks() {
+		m[t.State]++
 	}
 	return m
 }
 
-func (w *world) stopAfter(d time.Duration) { w.later(d, d, func() Event { return StopAsked{} }) }
+// wantStates compares the tasks' states, and that none of them has met a fault.
+func (w *world) wantStates(want map[jobs.State]int) {
+	w.Helper()
+	maps.DeleteFunc(want, func(_ jobs.State, n int) bool { return n == 0 })
+	if got := w.states(); !maps.Equal(got, want) {
+		w.Errorf("ended %q with tasks %v, want %v", w.ended, got, want)
+	}
+	for _, t := range w.store.Tasks() {
+		if t.Rec.Attempts != 0 {
+			w.Errorf("task %d: %d attempts", t.ID, t.Rec.Attempts)
+		}
+	}
+}
+
+func (w *world) breaker() string {
+	reason, _ := w.store.Breaker()
+	return reason
+}
