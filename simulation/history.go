@@ -24,12 +24,16 @@ type history struct {
 	lost        map[int64]bool          // a fail-over took rows of this customer back
 	touched     map[int64]int           // writes so far; for a fail-over
 
+	strange map[callID]bool // answers of another brand whose worker could know that
+	misled  map[int64]bool  // customers of whom another brand's API told what no worker could know
+	trusted time.Duration   // when a person, or a fail-over, has last closed the breaker
+
 	sends  []sentCall
 	faults map[string]int
 	calls  int
 
 	// What is seen as it happens.
-	unasked, overlapping, unsettled, undone, doubtful, disobeyed, rests, illegal []string
+	unasked, overlapping, unsettled, undone, doubtful, disobeyed, rests, illegal, taken []string
 }
 
 // forbidden is what people forbid, as often as they do.
@@ -87,7 +91,7 @@ type removal struct {
 func newHistory() history {
 	return history{
 		tasks: make(map[jobs.TaskID]*taskHistory), disturbed: make(map[int64]bool), othersActed: make(map[int64]time.Duration),
-		turned: make(map[int64]bool), lost: make(map[int64]bool), touched: make(map[int64]int), faults: make(map[string]int),
+		strange: make(map[callID]bool), misled: make(map[int64]bool), turned: make(map[int64]bool), lost: make(map[int64]bool), touched: make(map[int64]int), faults: make(map[string]int),
 		forbidden: forbidden{batches: make(map[int64]int), customers: make(map[int64]int)},
 	}
 }
@@ -96,6 +100,9 @@ func newHistory() history {
 func (h *history) claimed(w *world, p *process, records []purge.Record) {
 	for _, r := range records {
 		h.touched[r.Customer.ID]++
+		if r.Foreign {
+			p.warned = callID{r.Task, r.Epoch}
+		}
 		if w.trace != nil {
 			p.say("claims task %d of customer %d, epoch %d%s", r.Task, r.Customer.ID, r.Epoch, rows(w, r.Images))
 		}
@@ -150,6 +157,10 @@ func (h *history) executed(w *world, c *call, removed []sandbox.Removal) {
 	if len(removed) == 0 {
 		w.say("        the server runs DELETE %v of task %d: no image", c.indexes, c.lease.Task)
 	}
+	if c.season > 0 && len(removed) > 0 {
+		// The credentials changed between the listing and this: promise 1 assumes that they don't.
+		h.disturbed[c.customer] = true
+	}
 	for _, r := range removed {
 		key := w.key(r.Token)
 		x := removal{at: w.now, customer: c.customer, image: key, by: c.lease.Task, isTarget: t.targets[key]}
@@ -162,6 +173,50 @@ func (h *history) executed(w *world, c *call, removed []sandbox.Removal) {
 			}
 			w.say("        the server runs DELETE %v of task %d: image %s goes%s", c.indexes, c.lease.Task, w.name(key), note)
 		}
+	}
+}
+
+// sighting is when a worker was last shown an image of another brand.
+type sighting struct {
+	season, life int
+	at           time.Duration
+}
+
+// heardOf notes what an answer of another brand's API shows, and whether its worker could
+// know by then whose it is: the claim said so, or it has seen an image of that brand and nobody has
+// closed the breaker between that and the call.
+func (h *history) heardOf(w *world, c *call) {
+	p := c.p
+	if c.season == 0 {
+		return
+	}
+	if len(c.shown) > 0 {
+		p.sighted = sighting{c.season, p.coreLife, w.now}
+	}
+	s := p.sighted
+	saw := s.season == c.season && s.life == p.coreLife && (h.trusted < s.at || h.trusted > c.began)
+	if saw || p.warned == (callID{c.lease.Task, c.lease.Epoch}) {
+		h.strange[callID{c.lease.Task, c.sentAt.UnixNano()}] = true
+	} else {
+		h.misled[c.customer] = true
+	}
+}
+
+// callID names a call by when it was sent, or a probe by its epoch.
+type callID struct {
+	task jobs.TaskID
+	n    int64
+}
+
+// believed notes what was recorded of an answer that its worker could know to be another
+// brand's.
+func (h *history) believed(w *world, wr purge.Write, c jobs.Call) {
+	switch c.Class {
+	case "", jobs.ClassRefused, jobs.ClassOverLimit, jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent:
+		return
+	}
+	if h.strange[callID{wr.Task, c.SentAt.UnixNano()}] {
+		h.taken = append(h.taken, fmt.Sprintf("%v: task %d: a %s that another brand's API answered is recorded as %s", w.now, wr.Task, c.Kind, c.Class))
 	}
 }
 
@@ -222,6 +277,7 @@ func said(wr purge.Write, r purge.Result) string {
 
 func (h *history) noteCalls(w *world, t *taskHistory, wr purge.Write) {
 	for n, c := range wr.Calls {
+		h.believed(w, wr, c)
 		if c.Kind == jobs.DeleteCall && c.Class != "" {
 			for _, in := range h.intents {
 				if in.Task == wr.Task && in.sequence == c.Sequence && in.Epoch == wr.Epoch {
@@ -295,7 +351,7 @@ func (h *history) noteEnd(w *world, t *taskHistory, wr purge.Write) {
 	default:
 		return
 	}
-	if !(w.wild && w.mode == jobs.Economy) {
+	if !(w.wild && w.mode == jobs.Economy) && !h.misled[t.customer] {
 		for _, img := range w.api.Images(t.customer) {
 			if k := w.key(img.Token); t.targets[k] {
 				h.undone = append(h.undone, fmt.Sprintf("%v: task %d ends with %s, and image %s is there", w.now, wr.Task, wr.Outcome, w.name(k)))
@@ -337,6 +393,7 @@ func (h *history) forget(w *world, mark map[int64]int) {
 			h.lost[c] = true
 		}
 	}
+	h.trusted = w.now // a breaker that was opened may be closed again
 	// A task whose first listing is lost has its targets fixed by the next one.
 	for id, t := range h.tasks {
 		t.listed = w.store.Task(id).Rec.Listed

@@ -24,6 +24,7 @@ const (
 	SettledFirst       Promise = "nothing is sent before it has settled" // the rule behind 1
 	EndsSettled        Promise = "no task ends in doubt"                 // step 1
 	PersonDecides      Promise = "what is unexpected goes to a person"   // step 7
+	OursAlone          Promise = "another brand's answers tell nothing"
 	CountersTrue       Promise = "counters are true"
 	RowsLegal          Promise = "the database forbids no row"
 	RowsBelieve        Promise = "rows believe the last listing"
@@ -36,7 +37,7 @@ const (
 func Promises() []Promise {
 	return []Promise{
 		NothingElseDeleted, DoneMeansGone, NothingForgotten, NoTaskRests, ChangesNoticed, SettledFirst, EndsSettled,
-		PersonDecides, CountersTrue, RowsLegal, RowsBelieve, PeopleObeyed, LimitKept, CallsFew,
+		PersonDecides, OursAlone, CountersTrue, RowsLegal, RowsBelieve, PeopleObeyed, LimitKept, CallsFew,
 	}
 }
 
@@ -61,6 +62,7 @@ func (w *world) judge() (broken []Violation) {
 		{SettledFirst, h.overlapping},
 		{EndsSettled, slices.Concat(h.unsettled, w.endedInDoubt())},
 		{PersonDecides, w.unreviewed()},
+		{OursAlone, h.taken},
 		{CountersTrue, w.miscounted()},
 		{RowsLegal, h.illegal},
 		{RowsBelieve, h.doubtful},
@@ -121,7 +123,7 @@ func (w *world) unnoticed() (broken []string) {
 	for _, t := range w.store.Tasks() {
 		h := w.hist.tasks[t.ID]
 		if t.State != jobs.Completed || t.Rec.DryRun || t.Rec.Mode == jobs.Economy || h.last == nil ||
-			w.hist.lost[t.Customer] || w.hist.turned[t.Customer] {
+			w.hist.lost[t.Customer] || w.hist.turned[t.Customer] || w.hist.misled[t.Customer] {
 			continue
 		}
 		for _, r := range w.hist.removed {

@@ -14,9 +14,10 @@ import (
 
 // weather is what the API does to all calls for a time.
 type weather struct {
-	refused, limited, down time.Duration // until when
-	retryAfter             time.Duration
-	received               []time.Duration // requests of the last minute
+	refused, limited, down, strange time.Duration // until when; strange: the credentials are another brand's
+	season                          int           // raised whenever they become that
+	retryAfter                      time.Duration
+	received                        []time.Duration // requests of the last minute
 }
 
 // call is one request and its answer.
@@ -31,6 +32,8 @@ type call struct {
 	shown    []jobs.Key // what a listing's answer truly showed
 	asOf     time.Duration
 	sealed   bool // the caller has an answer, or has given up
+	season   int  // in which another brand's API has it; 0: ours has
+	began    time.Duration
 }
 
 // list is capillary.Client.List.
@@ -116,12 +119,48 @@ func (c *call) send() {
 	if c.kind == jobs.ListCall {
 		c.sentAt = p.now()
 	}
+	c.began = w.now
+	if w.weather.strange > w.now {
+		c.season = w.weather.season
+	}
 	w.hist.sent(w, c)
 	p.inCore(w.timeout, func() { c.answer(unknown(0, "timeout")) })
+	if c.kind == jobs.DeleteCall && w.fault(3*w.netFaults, "the link is down when a DELETE is written") {
+		c.retransmit(w.upTo(kernelGivesUp))
+		return
+	}
 	c.transmit()
 	if w.fault(w.crashes, "crash after a send") {
 		p.crash("after a send")
 	}
+}
+
+// The kernel sends again what was not acknowledged, for up to so long. The client bounds
+// that: its connections have the request's time-out as TCP_USER_TIMEOUT, and linger 0,
+// which throws away what is unsent as soon as the caller is gone.
+const (
+	kernelGivesUp = 100 * time.Second
+	userTimeout   = true
+	lingerZero    = true
+)
+
+// retransmit lets the kernel send a DELETE when the link is back.
+func (c *call) retransmit(after time.Duration) {
+	w, life := c.p.w, c.p.coreLife
+	w.flying[c.customer]++
+	tried := after
+	if userTimeout {
+		tried = min(after, w.timeout)
+	}
+	w.after(tried, func() {
+		gone := c.sealed || c.p.coreLife != life
+		if tried < after || lingerZero && gone {
+			w.flying[c.customer]--
+			return
+		}
+		w.say("        the link is back: the DELETE of task %d leaves after %v", c.lease.Task, after)
+		w.after(w.late(w.serverMax), func() { c.execute(sandbox.FaultHangRan) })
+	})
 }
 
 func unknown(status int, code string) jobs.Answer {
@@ -229,7 +268,11 @@ func (c *call) execute(fault sandbox.Fault) sandbox.Reply {
 		r.Lag = min(w.upTo(w.lag), w.now-w.hist.othersActed[c.customer])
 	}
 	c.asOf = w.now - r.Lag
-	reply := w.api.Apply(w.clock(), r)
+	api := w.api
+	if c.season > 0 {
+		api = w.strangers
+	}
+	reply := api.Apply(w.clock(), r)
 	if c.kind == jobs.DeleteCall {
 		w.hist.executed(w, c, reply.Removed)
 	}
@@ -265,16 +308,19 @@ func (c *call) receive(reply sandbox.Reply, fault sandbox.Fault) {
 	c.answer(a)
 }
 
-// read is the client's reading. What nothing is odd about is not written and read
-// again as JSON: a test holds this way against the long one.
-// ofTokens is what the client reads in the images' tokens: see newMaterial.
-func ofTokens(shown []jobs.Key) []int64 {
-	if len(shown) == 0 {
+// organizations is what the client reads in the images' tokens: see newMaterial.
+func (c *call) organizations() []int64 {
+	switch {
+	case len(c.shown) == 0:
 		return nil
+	case c.season > 0:
+		return []int64{strangeOrganization}
 	}
 	return []int64{remoteOrganization}
 }
 
+// read is the client's reading. What nothing is odd about is not written and read
+// again as JSON: a test holds this way against the long one.
 func (c *call) read(reply sandbox.Reply) jobs.Answer {
 	w := c.p.w
 	plain := reply.Status == http.StatusOK && len(reply.Errors)+len(reply.Warnings) == 0 && !w.bytes
@@ -282,7 +328,7 @@ func (c *call) read(reply sandbox.Reply) jobs.Answer {
 	case plain && c.kind == jobs.DeleteCall && reply.Body == sandbox.BodyParts && len(reply.Data) == len(c.indexes) && reply.Data[0].Code == http.StatusOK:
 		return jobs.Answer{Class: jobs.ClassDeleted, HTTPStatus: reply.Status}
 	case plain && c.kind == jobs.ListCall && reply.Body == sandbox.BodyProfile && reply.Customer == c.customer:
-		return jobs.Answer{Class: jobs.ClassListed, HTTPStatus: reply.Status, Images: c.shown, Organizations: ofTokens(c.shown)}
+		return jobs.Answer{Class: jobs.ClassListed, HTTPStatus: reply.Status, Images: c.shown, Organizations: c.organizations()}
 	}
 	_, body := w.api.Render(reply, w.clock(), true)
 	if c.kind == jobs.DeleteCall {
@@ -298,6 +344,7 @@ func (c *call) answer(a jobs.Answer) {
 	}
 	c.sealed = true
 	a.SentAt, a.AnsweredAt = c.sentAt, c.p.now()
+	c.p.w.hist.heardOf(c.p.w, c)
 	c.p.w.hist.answered(c.p.w, c, a)
 	c.p.step(worker.CallEnded{Task: c.lease.Task, Epoch: c.lease.Epoch, Kind: c.kind, Answer: a})
 }

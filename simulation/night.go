@@ -49,7 +49,8 @@ type night struct {
 	people                                int  // holds, pauses, cancels
 	outages                               int  // of the database
 	failOvers                             int
-	storms                                int // of 429s, refused credentials, the API away
+	storms                                int  // of 429s, refused credentials, the API away, another brand's credentials
+	strangers                             bool // the credentials may become another brand's
 	clockSteps, sleeps                    int
 }
 
@@ -93,7 +94,7 @@ func drawNight(seed uint64, size Size, plans []schedule.Plan) night {
 	n.lag = pick(c, 0, 2*time.Second, 15*time.Second, 30*time.Second)
 	n.serverMax = pick(c, time.Second, 5*time.Second, 40*time.Second)
 	n.viewAge = pick(c, 2*time.Second, 10*time.Second)
-	n.settle = settleTime(n.timeout, n.serverMax, n.lag)
+	n.settle = settleTime(n.serverMax)
 	n.lease = 2*(n.timeout+jobs.SendMargin) + pick(c, 0, 0, 10*time.Second, time.Minute)
 	n.mode = pick(c, jobs.Verified, jobs.Verified, jobs.Economy, jobs.Paranoid)
 	n.attempts = 1 + c.IntN(6)
@@ -112,12 +113,11 @@ func drawNight(seed uint64, size Size, plans []schedule.Plan) night {
 	return n
 }
 
-// settleTime is the shortest settle time that is allowed: the send deadline, the
-// longest time that the server may still run a request whose caller is gone, and
-// the longest lag of a listing.
-func settleTime(timeout, serverMax, lag time.Duration) time.Duration {
-	sendMargin := jobs.SendMargin
-	return max(sendMargin+serverMax, timeout) + lag
+// settleTime is what the setting's text says: how long the server may still run a request
+// whose caller is gone, plus a second. What the check asks for beyond that hides nothing.
+func settleTime(serverMax time.Duration) time.Duration {
+	const stopped = time.Second // between the deadline's check and the write
+	return serverMax + stopped
 }
 
 // beginnings are evenings in UTC: before the clocks change in Berlin, both ways,
@@ -172,6 +172,7 @@ func (n *night) drawFaults(c chance) {
 	n.outages = some(4)
 	n.failOvers = some(10)
 	n.storms = some(6)
+	n.strangers = n.storms > 0 && c.one(2)
 	n.clockSteps = some(8)
 	n.sleeps = some(10)
 	n.sticky = c.one(40)

@@ -55,7 +55,9 @@ type process struct {
 	committing int
 	maintained time.Duration
 	viewed     map[jobs.TaskID]int64 // the epoch under which a listing was asked for
-	writing    int                   // calls between the deadline's check and the write
+	sighted    sighting
+	warned     callID // a probe of a breaker that another brand's images have opened
+	writing    int    // calls between the deadline's check and the write
 }
 
 // now is the machine's own time.
@@ -390,6 +392,9 @@ func (p *process) claim(c purge.Claim) {
 
 func (p *process) claimNow(c purge.Claim) {
 	var records []purge.Record
+	if p.w.storms > 0 && p.w.fault(30, "the credentials are refused in the middle of a claim") {
+		p.w.weather.refused = p.w.now + p.w.upTo(2*time.Minute)
+	}
 	p.statement(func(now time.Time) {
 		records = p.w.store.ClaimTasks(now, c)
 		p.w.hist.claimed(p.w, p, records)

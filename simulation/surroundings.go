@@ -213,6 +213,7 @@ func (w *world) peopleAct() {
 	case 4:
 		w.say("a person closes the breaker")
 		w.store.CloseBreaker(now)
+		w.hist.trusted = w.now
 	}
 }
 
@@ -244,7 +245,24 @@ func (w *world) storm() {
 		return
 	}
 	until := w.now + w.upTo(5*time.Minute)
-	switch w.IntN(3) {
+	kinds := 3
+	if w.strangers != nil {
+		kinds = 6
+	}
+	switch w.IntN(kinds) {
+	default:
+		w.say("the credentials open another brand's until %v", until)
+		w.weather.strange = until
+		w.weather.season++
+		// Where no customer with an image is left no probe can tell: a person looks.
+		w.after(until-w.now+2*time.Hour, func() {
+			if reason, _ := w.store.Breaker(); reason == jobs.CodeWrongOrganisation && w.weather.strange <= w.now {
+				w.say("a person closes the breaker")
+				w.store.CloseBreaker(w.databaseTime())
+				w.hist.trusted = w.now
+				w.rouse()
+			}
+		})
 	case 0:
 		w.say("the credentials are refused until %v", until)
 		w.weather.refused = until

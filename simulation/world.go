@@ -29,11 +29,15 @@ type material struct {
 	// tokens are those of the images that customers have at the beginning.
 	tokens [][sandbox.MaxImages + 1]string
 	keys   [][sandbox.MaxImages + 1]jobs.Key
+	// strange is the token of another brand's image, by customer.
+	strange []string
 }
 
 const (
 	mostCustomers      = 64
 	remoteOrganization = 100001
+	// strangeOrganization is another brand, behind the same address.
+	strangeOrganization = 100002
 )
 
 func newMaterial() (*material, error) {
@@ -50,6 +54,7 @@ func newMaterial() (*material, error) {
 			keys[i] = jobs.KeyOf(tokens[i])
 		}
 		m.tokens, m.keys = append(m.tokens, tokens), append(m.keys, keys)
+		m.strange = append(m.strange, "customerImage/"+strconv.Itoa(strangeOrganization)+"/"+strconv.Itoa(firstCustomer+c)+"/0")
 	}
 	return m, nil
 }
@@ -68,15 +73,16 @@ type world struct {
 	order int
 	steps int
 
-	store   *memory.Store
-	runs    []schedule.Window // no two have an instant in common
-	api     *sandbox.Model
-	keyOf   map[string]jobs.Key
-	procs   []*process
-	away    bool // the database
-	losing  bool // what it commits now will be lost
-	server  int  // raised by every fail-over: statements under way then are lost
-	weather weather
+	store     *memory.Store
+	strangers *sandbox.Model    // another brand's API, which our credentials may come to open
+	runs      []schedule.Window // no two have an instant in common
+	api       *sandbox.Model
+	keyOf     map[string]jobs.Key
+	procs     []*process
+	away      bool // the database
+	losing    bool // what it commits now will be lost
+	server    int  // raised by every fail-over: statements under way then are lost
+	weather   weather
 
 	flying map[int64]int // DELETEs of a customer that may still run
 	hist   history
@@ -102,6 +108,9 @@ func newWorld(m *material, seed uint64, size Size) *world {
 	w.api = sandbox.NewModel(o)
 	for i := range n.customers {
 		w.putCustomer(i)
+	}
+	if n.strangers {
+		w.putStrangers(o)
 	}
 	for _, t := range n.tasks {
 		w.enqueue(t)
@@ -146,6 +155,25 @@ func (w *world) putCustomer(i int) {
 	}
 	if err := w.api.Put(c); err != nil {
 		panic("simulation: " + err.Error())
+	}
+}
+
+// putStrangers makes the other brand, some of whose customers have our customers' ids.
+// Ours is on record from the start: what was never seen can't be missed.
+func (w *world) putStrangers(o sandbox.ModelOptions) {
+	w.store.PinOrganization(remoteOrganization)
+	w.strangers = sandbox.NewModel(o)
+	for i := range w.customers {
+		c := sandbox.Customer{ID: int64(firstCustomer + i)}
+		switch w.IntN(4) {
+		case 0:
+			c.Images = []sandbox.Image{{Token: w.strange[i], Handle: "slot 0", Version: 1}}
+		case 1:
+			c.Standing = sandbox.Unknown
+		}
+		if err := w.strangers.Put(c); err != nil {
+			panic("simulation: " + err.Error())
+		}
 	}
 }
 

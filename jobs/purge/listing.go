@@ -12,15 +12,15 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 	if a.Code != jobs.CodeTokenExpired {
 		m.expired = false
 	}
-	m.noteListing(a)
-	if a.Class != jobs.ClassListed {
-		m.fault = fault{a.Code, a.Message, a.HTTPStatus}
-	}
 	tells := !slices.Contains([]jobs.Class{
 		jobs.ClassRefused, jobs.ClassOverLimit, jobs.ClassNotRun, jobs.ClassUnknown, jobs.ClassNotSent,
 	}, a.Class)
 	if tells && m.rec.Foreign && !slices.ContainsFunc(a.Organizations, func(n int64) bool { return n > 0 }) {
-		return m.notOurs()
+		return m.notOurs(a)
+	}
+	m.noteListing(a)
+	if a.Class != jobs.ClassListed {
+		m.fault = fault{a.Code, a.Message, a.HTTPStatus}
 	}
 	if m.rec.Probe && tells {
 		m.passed = jobs.ListCall
@@ -59,9 +59,11 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 }
 
 // notOurs gives back a task whose answer may be another organisation's: a customer
-// without images there, or unknown there, says nothing of ours. The next probe is made
-// with another customer.
-func (m *Machine) notOurs() Effect {
+// without images there, or unknown there, says nothing of ours, and is not recorded as
+// if it did. The next probe is made with another customer.
+func (m *Machine) notOurs(a jobs.Answer) Effect {
+	a.Class, a.Code = jobs.ClassRefused, jobs.CodeWrongOrganisation
+	m.noteListing(a)
 	m.fault = fault{jobs.CodeWrongOrganisation, "the answer does not show whose customers these are", 0}
 	m.breaker = &Breaker{Reason: jobs.CodeWrongOrganisation, Kind: jobs.ListCall, Code: jobs.CodeWrongOrganisation}
 	return m.giveBack(m.cfg.BackoffMax, jobs.WaitBreaker)
