@@ -34,11 +34,12 @@ type call struct {
 	sealed   bool // the caller has an answer, or has given up
 	season   int  // in which another brand's API has it; 0: ours has
 	began    time.Duration
+	slot     time.Duration // when its slot was given
 }
 
 // list is capillary.Client.List.
 func (p *process) list(l purge.Lease, customer jobs.Customer) {
-	c := &call{p: p, lease: l, kind: jobs.ListCall, customer: customer.ID}
+	c := &call{p: p, lease: l, kind: jobs.ListCall, customer: customer.ID, slot: p.w.now}
 	p.inCore(p.w.quick(), func() {
 		if p.w.fault(4*p.w.netFaults, "no connection to the API") {
 			c.answer(jobs.Answer{Class: jobs.ClassNotRun, Code: pick(p.w.chance, "refused", "dns", "tls")})
@@ -51,7 +52,7 @@ func (p *process) list(l purge.Lease, customer jobs.Customer) {
 // delete is capillary.Client.Delete: the clearance is spent right before the write.
 func (p *process) delete(l purge.Lease, permit *clearance.Clearance) {
 	in := permit.Intent()
-	c := &call{p: p, lease: l, kind: jobs.DeleteCall, customer: in.Customer.ID, permit: permit}
+	c := &call{p: p, lease: l, kind: jobs.DeleteCall, customer: in.Customer.ID, permit: permit, slot: p.granted[l.Task]}
 	for _, t := range in.Targets {
 		c.indexes = append(c.indexes, t.Position)
 	}

@@ -55,6 +55,7 @@ type process struct {
 	committing int
 	maintained time.Duration
 	viewed     map[jobs.TaskID]int64 // the epoch under which a listing was asked for
+	granted    map[jobs.TaskID]time.Duration // when the slot of its delete was
 	sighted    sighting
 	warned     callID // a probe of a breaker that another brand's images have opened
 	writing    int    // calls between the deadline's check and the write
@@ -121,6 +122,7 @@ func (p *process) end(again time.Duration) {
 
 func (p *process) crash(where string) {
 	p.say("CRASH %s", where)
+	p.w.hist.died(p.w, p)
 	p.end(p.w.upTo(30 * time.Second))
 }
 
@@ -181,7 +183,7 @@ func (p *process) open() {
 	p.coreLife++
 	n := p.w.night
 	p.stopping, p.left, p.writes, p.committing, p.maintained = false, nil, nil, 0, -maintainEvery
-	p.viewed = make(map[jobs.TaskID]int64)
+	p.viewed, p.granted = make(map[jobs.TaskID]int64), make(map[jobs.TaskID]time.Duration)
 	p.core = worker.NewCore(worker.Config{
 		Claim: purge.Claim{Organization: 1, Owner: p.owner, Lease: n.lease, Mode: n.mode, Scope: jobs.Snapshot, Source: "INSTORE"},
 		Purge: purge.Config{
@@ -263,6 +265,9 @@ func (p *process) do(e worker.Effect) {
 	case worker.Ended:
 		p.ended(e.Why)
 	case worker.WriteTask:
+		if e.Write.Kind == purge.WriteIntent {
+			p.granted[e.Write.Task] = p.w.now
+		}
 		p.writes = append(p.writes, e.Write)
 		p.commit()
 	case worker.ListImages:
