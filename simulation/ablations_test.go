@@ -50,6 +50,7 @@ const (
 	server   = "simulation/memory/server.go"
 	night    = "simulation/night.go"
 	network  = "simulation/network.go"
+	check    = "simulation/memory/check.go"
 )
 
 func ablations() []ablation {
@@ -57,18 +58,18 @@ func ablations() []ablation {
 	const heldBy = "if t == nil || !t.heldBy(w.Owner, w.Epoch) {"
 	const leasedTo = "if cust == nil || !cust.leasedTo(w.Task, w.Owner, w.Epoch) {"
 	const inOrder = "w.Counters.Sequence < t.Rec.Sequence || "
-	const settle = "return max(sendMargin+serverMax, timeout) + lag"
+	const settle = "return serverMax + stopped"
 	return []ablation{
 		{"descending order", one(deleting, "range slices.Backward(m.view) {", "range slices.All(m.view) {"), simulation.NothingElseDeleted, 40_000, nil, 8795},
 		{"reconciling before a repeat", one(deleting, "	case jobs.ClassUnknown:\n	default:",
 			"	case jobs.ClassUnknown:\n		m.plan()\n		m.live = true\n		return m.ask(m.askDelete())\n	default:"), simulation.NothingElseDeleted, 40_000, nil, 41},
 		{"intent rows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingForgotten, 2_000, nil, 1},
 		{"intent rows, what follows", one(writes, "		s.apply(now, t.Lease, w)", "		if w.Kind != purge.WriteIntent {\n			s.apply(now, t.Lease, w)\n		}"), simulation.NothingElseDeleted, 40_000, nil, 801},
-		{"a settle time", one(night, settle, "return 0*max(sendMargin+serverMax, timeout, lag)"), simulation.NothingElseDeleted, 40_000, nil, 154},
-		{"the send deadline in the settle time", one(night, "sendMargin := jobs.SendMargin", "sendMargin := 0 * jobs.SendMargin"), simulation.SettledFirst, 40_000, nil, 2399},
-		{"the server's time in the settle time", one(night, settle, "return max(sendMargin+0*serverMax, timeout) + lag"), simulation.NothingElseDeleted, 40_000, nil, 473},
-		{"the listing lag in the settle time", one(night, settle, "return max(sendMargin+serverMax, timeout) + 0*lag"), simulation.NothingElseDeleted, 40_000, nil, 777},
-		{"the request's time in the rest after a crash", one(record, "return jobs.SendMargin + c.RequestTimeout + c.Settle", "return c.Settle"), simulation.SettledFirst, 40_000, nil, 35},
+		{"a settle time", one(night, settle, "return 0 * (serverMax + stopped)"), simulation.NothingElseDeleted, 40_000, nil, 154},
+		{"the second of a stopped process in the settle time", one(night, "const stopped = time.Second", "const stopped = 0 * time.Second"), simulation.SettledFirst, 40_000, nil, 2399},
+		{"the server's time in the settle time", one(night, settle, "return 0*serverMax + stopped"), simulation.NothingElseDeleted, 40_000, nil, 473},
+		{"the listing lag in the rest", one(record, "return c.Settle + c.ListingLag", "return c.Settle"), simulation.NothingElseDeleted, 40_000, nil, 777},
+		{"the request's time in the rest after a crash", one(record, "return jobs.SendMargin + c.RequestTimeout + c.Rest()", "return c.Rest()"), simulation.SettledFirst, 40_000, nil, 35},
 		{"the customer's own settle time", one(store, "return c.row && (c.LeaseUntil.After(now) || c.RestUntil.After(now))", "return c.row && c.LeaseUntil.After(now)"), simulation.NothingElseDeleted, 40_000, nil, 89},
 		{"the listing lag after a known success", one(deleting, "if m.deletedAt.IsZero() {", "if true {"), simulation.NothingElseDeleted, 40_000, nil, 2615},
 		{"the epoch in the intent's fence", []change{
@@ -91,7 +92,7 @@ func ablations() []ablation {
 		{"a listing after a 429", one(deleting, "		m.overLimit, m.pauseBudget = true, a.RetryAfter\n		return m.save(jobs.Slot{Kind: jobs.SlotList})",
 			"		m.overLimit, m.pauseBudget, m.live = true, a.RetryAfter, true\n		m.plan()\n		return m.save(m.askDelete())"), simulation.NothingElseDeleted, 40_000, nil, 2262},
 		{"a pause after a fail-over", one(server, "s.seen, s.claimsFrom = s.server, now.Add(rest)", "s.seen, s.claimsFrom = s.server, now"), simulation.SettledFirst, 40_000, nil, 4629},
-		{"the request's time in the pause after a fail-over", one("simulation/process.go", "NoteServer(now, jobs.SendMargin+p.w.timeout+p.w.settle)", "NoteServer(now, p.w.settle)"), simulation.SettledFirst, 200_000, nil, 112350},
+		{"the request's time in the pause after a fail-over", one("simulation/process.go", "NoteServer(now, p.purge().WorstCase())", "NoteServer(now, p.purge().Rest())"), simulation.SettledFirst, 200_000, nil, 112350},
 		{"leases that end with their server", one(server, "return s.seen == s.server && epoch > s.epochFloor", "return true"), simulation.EndsSettled, 80_000, nil, 18882},
 		{"the body before the status", one(classify, "	e, readable := decodeDelete(body)\n", "	e, readable := decodeDelete(body)\n	if status == http.StatusOK {\n		return verdict{class: jobs.ClassDeleted}\n	}\n"), simulation.DoneMeansGone, 20_000, nil, 70},
 		{"renewing leases that wait for a slot", one(core, "	return []Effect{RenewLeases{Leases: leases}}", "	return nil"), simulation.CallsFew, 20_000, []string{"--calm"}, 149},
@@ -99,6 +100,13 @@ func ablations() []ablation {
 			{claims, "	if cust.busy(now) {", "	if cust.busy(now) && cust.LeaseUntil.Before(now.Add(c.Lease-20*time.Millisecond)) {"},
 			{writes, leasedTo, "if cust == nil {"},
 		}, simulation.NothingElseDeleted, 40_000, nil, 1171},
+		{"a believed listing before an end", []change{
+			{machine, "if m.exhausted() && !m.any(jobs.Unknown) {", "if m.exhausted() {"},
+			{check, "case finishes && t.endsInDoubt(w):", "case false && t.endsInDoubt(w):"}, // the database refuses it
+		}, simulation.EndsSettled, 40_000, nil, 0},
+		{"what was seen of another brand, by call", one(core, "		t.doubt = jobs.ClassUnknown\n", "		_ = t\n"), simulation.OursAlone, 40_000, nil, 0},
+		{"linger and the user time-out", one(network, "	userTimeout   = true\n	lingerZero    = true", "	userTimeout   = false\n	lingerZero    = false"), simulation.NothingElseDeleted, 40_000, nil, 0},
+		{"the fee of a late call", one("jobs/budget/budget.go", "		b.fees++\n", ""), simulation.LimitKept, 40_000, []string{"--customers", "20"}, 0},
 		{"HTTP/1.1", one(network, "const resends = false", "const resends = true"), simulation.NothingElseDeleted, 40_000, nil, 911},
 		{"settling before a cancel", one(machine, "case m.cancelled && !unknown:", "case m.cancelled:"), simulation.EndsSettled, 20_000, nil, 93},
 		{"the review that is due, beyond a crash", one(writes, "	t.VerifiedAt = stored(w.VerifiedAt)\n", "	t.VerifiedAt = stored(w.VerifiedAt)\n	t.Rec.ReviewAs = \"\"\n"), simulation.PersonDecides, 100_000, nil, 5811},

@@ -25,6 +25,7 @@ type night struct {
 	begins    time.Time // UTC
 	customers int
 	workers   int
+	labels    int // organisations of ours that are the one remote organisation
 	plan      schedule.Plan
 	once      bool
 
@@ -83,13 +84,14 @@ func plans() ([]schedule.Plan, error) {
 // drawNight makes a night of a seed.
 func drawNight(seed uint64, size Size, plans []schedule.Plan) night {
 	c := newChance(seed, 1)
-	n := night{seed: seed, customers: 1 + c.IntN(8), workers: 1 + c.IntN(3)}
+	n := night{seed: seed, customers: 1 + c.IntN(8), workers: 1 + c.IntN(3), labels: 1 + c.IntN(5)/4}
 	if size.Customers > 0 {
 		n.customers = size.Customers
 	}
 	if size.Workers > 0 {
 		n.workers = size.Workers
 	}
+	n.workers = max(n.workers, n.labels)
 	n.timeout = pick(c, time.Second, 3*time.Second, 10*time.Second)
 	n.lag = pick(c, 0, 2*time.Second, 15*time.Second, 30*time.Second)
 	n.serverMax = pick(c, time.Second, 5*time.Second, 40*time.Second)
@@ -132,8 +134,8 @@ var beginnings = [...]int64{
 func (n *night) drawTasks(c chance) {
 	for i := range n.customers {
 		id := int64(firstCustomer + i)
-		for range 1 + c.IntN(6)/5 { // sometimes two tasks of one customer
-			t := plannedTask{customer: id, batch: int64(1 + c.IntN(2)), scope: jobs.Snapshot}
+		for range 1 + c.IntN(6)/(6-n.labels) { // sometimes two tasks of one customer
+			t := plannedTask{customer: id, batch: int64(1 + c.IntN(2*n.labels)), scope: jobs.Snapshot}
 			switch c.IntN(6) {
 			case 0, 1:
 				for k := range 6 { // 5 is an image that isn't there
@@ -178,7 +180,10 @@ func (n *night) drawFaults(c chance) {
 	n.sticky = c.one(40)
 }
 
+// label is the organisation that a batch, or a worker, belongs to.
+func (n *night) label(i int64) int64 { return 1 + i%int64(n.labels) }
+
 func (n night) String() string {
-	return fmt.Sprintf("%s, %s, %d customers, %d tasks, %d workers, %v; time-out %v, lag %v, server %v, settle %v, view %v, lease %v; %d a minute, latency to %v, %d attempts, once %v",
-		n.mode, n.batching, n.customers, len(n.tasks), n.workers, n.plan, n.timeout, n.lag, n.serverMax, n.settle, n.viewAge, n.lease, n.perMinute, n.latency, n.attempts, n.once)
+	return fmt.Sprintf("%s, %s, %d customers, %d tasks, %d workers, %d labels, %v; time-out %v, lag %v, server %v, settle %v, view %v, lease %v; %d a minute, latency to %v, %d attempts, once %v",
+		n.mode, n.batching, n.customers, len(n.tasks), n.workers, n.labels, n.plan, n.timeout, n.lag, n.serverMax, n.settle, n.viewAge, n.lease, n.perMinute, n.latency, n.attempts, n.once)
 }

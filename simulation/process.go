@@ -54,7 +54,7 @@ type process struct {
 	writes     []purge.Write
 	committing int
 	maintained time.Duration
-	viewed     map[jobs.TaskID]int64 // the epoch under which a listing was asked for
+	viewed     map[jobs.TaskID]int64         // the epoch under which a listing was asked for
 	granted    map[jobs.TaskID]time.Duration // when the slot of its delete was
 	sighted    sighting
 	warned     callID // a probe of a breaker that another brand's images have opened
@@ -185,16 +185,24 @@ func (p *process) open() {
 	p.stopping, p.left, p.writes, p.committing, p.maintained = false, nil, nil, 0, -maintainEvery
 	p.viewed, p.granted = make(map[jobs.TaskID]int64), make(map[jobs.TaskID]time.Duration)
 	p.core = worker.NewCore(worker.Config{
-		Claim: purge.Claim{Organization: 1, Owner: p.owner, Lease: n.lease, Mode: n.mode, Scope: jobs.Snapshot, Source: "INSTORE"},
-		Purge: purge.Config{
-			RequestTimeout: n.timeout, Settle: n.settle, ListingLag: n.lag, ViewMaxAge: n.viewAge,
-			MaxAttempts: n.attempts, BackoffBase: 2 * time.Second, BackoffMax: 20 * time.Second, Batching: n.batching,
-			Random: p.w.Float64, Watch: p.w.watch,
-		},
+		Claim:  purge.Claim{Organization: p.label(), Owner: p.owner, Lease: n.lease, Mode: n.mode, Scope: jobs.Snapshot, Source: "INSTORE"},
+		Purge:  p.purge(),
 		Budget: budget.Config{PerMinute: n.perMinute, Concurrency: 64, ViewMaxAge: n.viewAge, Random: p.w.Float64},
 		Once:   n.once,
 	})
 	p.step(worker.Started{})
+}
+
+// label is the organisation that it works for.
+func (p *process) label() int64 { return p.w.label(int64(p.number)) }
+
+func (p *process) purge() purge.Config {
+	n := &p.w.night
+	return purge.Config{
+		RequestTimeout: n.timeout, Settle: n.settle, ListingLag: n.lag, ViewMaxAge: n.viewAge,
+		MaxAttempts: n.attempts, BackoffBase: 2 * time.Second, BackoffMax: 20 * time.Second, Batching: n.batching,
+		Random: p.w.Float64, Watch: p.w.watch,
+	}
 }
 
 // stop is the first SIGTERM, or the end of a window.
@@ -289,7 +297,7 @@ func (p *process) do(e worker.Effect) {
 		p.claim(e.Claim)
 	case worker.Survey:
 		var o purge.Outlook
-		p.statement(func(now time.Time) { o = p.w.store.Outlook(now, 1, 0) }, func(err error) { p.step(worker.Surveyed{Outlook: o, Err: err}) })
+		p.statement(func(now time.Time) { o = p.w.store.Outlook(now, p.label(), 0) }, func(err error) { p.step(worker.Surveyed{Outlook: o, Err: err}) })
 	case worker.RenewLeases:
 		var kept []jobs.TaskID
 		p.statement(func(now time.Time) { kept = p.w.store.RenewLeases(now, p.owner, e.Leases, p.w.lease) },
@@ -409,7 +417,7 @@ func (p *process) claimNow(c purge.Claim) {
 			return
 		}
 		p.statement(func(now time.Time) {
-			p.w.store.NoteServer(now, jobs.SendMargin+p.w.timeout+p.w.settle)
+			p.w.store.NoteServer(now, p.purge().WorstCase())
 			p.noted = p.w.server
 		}, func(err error) { p.step(worker.ClaimEnded{Err: err}) })
 	})
@@ -467,7 +475,7 @@ func (p *process) insist(again []purge.Write, wait time.Duration) {
 
 func (p *process) write(group []purge.Write, results *[]purge.Result, done func(error)) {
 	began := p.now()
-	terms := purge.Terms{Organization: 1, Lease: p.w.lease, RequestTimeout: p.w.timeout}
+	terms := purge.Terms{Organization: p.label(), Lease: p.w.lease, RequestTimeout: p.w.timeout}
 	var refused error
 	p.statement(func(now time.Time) {
 		if refused = p.w.apply(now, began, terms, group, results); refused == nil {

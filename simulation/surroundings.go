@@ -71,8 +71,8 @@ func (w *world) workAt() time.Duration {
 		return longest
 	}
 	next := longest
-	reason, probe := w.store.Breaker()
 	for _, t := range w.store.Tasks() {
+		reason, probe := w.store.Breaker(w.label(t.Batch))
 		switch {
 		case t.State == jobs.Running:
 			next = min(next, t.LeaseUntil.Sub(w.begins)+1)
@@ -84,6 +84,16 @@ func (w *world) workAt() time.Duration {
 		}
 	}
 	return next
+}
+
+// breakerIs says whether an organisation's breaker is open for this reason.
+func (w *world) breakerIs(reason string) bool {
+	for label := int64(1); label <= int64(w.labels); label++ {
+		if is, _ := w.store.Breaker(label); is == reason {
+			return true
+		}
+	}
+	return false
 }
 
 // othersAct changes a customer's images by other hands.
@@ -182,7 +192,7 @@ func (w *world) peopleAct() {
 			w.rouse()
 		})
 	}
-	batch := int64(1 + w.IntN(2))
+	batch := int64(1 + w.IntN(2*w.labels))
 	customer := int64(firstCustomer + w.IntN(w.customers))
 	switch w.IntN(5) {
 	case 0:
@@ -223,7 +233,7 @@ func (w *world) decideAgain() {
 	if w.store.Resume(now); f.everything > 0 {
 		w.store.Pause(now)
 	}
-	for batch := int64(1); batch <= 2; batch++ {
+	for batch := int64(1); batch <= int64(2*w.labels); batch++ {
 		switch w.store.ResumeBatch(now, batch); {
 		case f.batches[batch] == 1:
 			w.store.PauseBatch(now, batch)
@@ -256,7 +266,7 @@ func (w *world) storm() {
 		w.weather.season++
 		// Where no customer with an image is left no probe can tell: a person looks.
 		w.after(until-w.now+2*time.Hour, func() {
-			if reason, _ := w.store.Breaker(); reason == jobs.CodeWrongOrganisation && w.weather.strange <= w.now {
+			if w.breakerIs(jobs.CodeWrongOrganisation) && w.weather.strange <= w.now {
 				w.say("a person closes the breaker")
 				w.store.CloseBreaker(w.databaseTime())
 				w.hist.trusted = w.now

@@ -98,9 +98,14 @@ func newWorld(m *material, seed uint64, size Size) *world {
 	n := drawNight(seed, size, m.plans)
 	w := &world{
 		chance: newChance(seed, 2), night: n, material: m, calm: size.Calm, keep: size.Keep,
-		store: memory.New(memory.Options{Organization: 1, PerMinute: n.perMinute}), keyOf: make(map[string]jobs.Key, 4*n.customers),
+		keyOf:  make(map[string]jobs.Key, 4*n.customers),
 		flying: make(map[int64]int), hist: newHistory(),
 	}
+	options := memory.Options{Organization: 1, PerMinute: n.perMinute}
+	if n.labels > 1 {
+		options.Also = []int64{2}
+	}
+	w.store = memory.New(options)
 	o := sandbox.ModelOptions{Seed: seed, MaxLag: n.lag}
 	if n.ascending {
 		o.MultiIndex = sandbox.AscendingShifting
@@ -178,7 +183,7 @@ func (w *world) putStrangers(o sandbox.ModelOptions) {
 }
 
 func (w *world) enqueue(t plannedTask) {
-	n := memory.NewTask{Customer: t.customer, Mode: w.mode, Scope: t.scope, DryRun: t.dryRun}
+	n := memory.NewTask{Organization: w.label(t.batch), Customer: t.customer, Mode: w.mode, Scope: t.scope, DryRun: t.dryRun}
 	targets := make(map[jobs.Key]bool)
 	for _, k := range t.images {
 		key := w.keys[t.customer-firstCustomer][k]
@@ -214,7 +219,7 @@ func (w *world) run() {
 		w.next()
 	}
 	// What is still under way comes to its end, too.
-	for until := w.now + w.timeout + w.serverMax + w.settle; len(w.queue) > 0 && w.queue[0].at <= until; {
+	for until := w.now + w.timeout + w.serverMax + w.settle + w.lag; len(w.queue) > 0 && w.queue[0].at <= until; {
 		w.next()
 	}
 }
@@ -238,9 +243,10 @@ func (w *world) open() string {
 			out += fmt.Sprintf("[task %d %s, waits for %q until %v, owner %q, lease until %v] ", t.ID, t.State, t.Waiting, t.Due.Sub(w.begins), t.Owner, t.LeaseUntil.Sub(w.begins))
 		}
 	}
-	reason, probe := w.store.Breaker()
-	if reason != "" {
-		out += fmt.Sprintf("breaker %s, probe at %v", reason, probe.Sub(w.begins))
+	for label := int64(1); label <= int64(w.labels); label++ {
+		if reason, probe := w.store.Breaker(label); reason != "" {
+			out += fmt.Sprintf("breaker %s, probe at %v ", reason, probe.Sub(w.begins))
+		}
 	}
 	return out
 }

@@ -380,6 +380,6 @@ func (w *world) wantStates(want map[jobs.State]int) {
 }
 
 func (w *world) breaker() string {
-	reason, _ := w.store.Breaker()
+	reason, _ := w.store.Breaker(1)
 	return reason
 }

@@ -19,7 +19,7 @@ const (
 
 // ClaimTasks leases up to c.Limit tasks that are due, as repository's does.
 func (s *Store) ClaimTasks(now time.Time, c purge.Claim) []purge.Record {
-	if c.Limit <= 0 || c.Organization != s.organization {
+	if c.Limit <= 0 || s.label(c.Organization) < 0 {
 		return nil
 	}
 	for range asideRounds {
@@ -43,7 +43,8 @@ func (s *Store) claimRound(now time.Time, c *purge.Claim) (claimed []purge.Recor
 			continue
 		}
 		if probing {
-			s.org.ProbeTask, s.org.ProbeAt = t.ID, now.Add(s.org.ProbeDelay)
+			o := &s.orgs[t.label]
+			o.ProbeTask, o.ProbeAt = t.ID, now.Add(o.ProbeDelay)
 		}
 		claimed = append(claimed, s.record(t, probing))
 	}
@@ -55,10 +56,11 @@ func (s *Store) mayClaim(now time.Time, c *purge.Claim) (probing, ok bool) {
 	if s.paused || s.seen != s.server || s.claimsFrom.After(now) {
 		return false, false
 	}
-	if s.org.Reason == "" {
+	o := &s.orgs[s.label(c.Organization)]
+	if o.Reason == "" {
 		return false, true
 	}
-	turn := c.Probe && (c.ProbeNow || !s.org.ProbeAt.After(now))
+	turn := c.Probe && (c.ProbeNow || !o.ProbeAt.After(now))
 	return true, turn
 }
 
@@ -164,7 +166,7 @@ func (s *Store) readyDue(now time.Time, c *purge.Claim, due []*Task) []*Task {
 }
 
 func (s *Store) claimable(now time.Time, c *purge.Claim, t *Task) bool {
-	return t.State == jobs.Pending && !t.Due.After(now) &&
+	return t.State == jobs.Pending && !t.Due.After(now) && s.labels[t.label] == c.Organization &&
 		s.batches[t.batch].state != pausedBatch && (c.Batch == 0 || c.Batch == t.Batch) &&
 		!s.customers[t.customer].held && (c.Only == nil || slices.Contains(c.Only, t.ID))
 }
@@ -195,7 +197,7 @@ func (s *Store) lease(now time.Time, c *purge.Claim, t *Task) bool {
 // record is what a claim hands out: all that its receiver could alter is his.
 func (s *Store) record(t *Task, probing bool) purge.Record {
 	r := t.Rec
-	r.Foreign = probing && s.org.Reason == jobs.CodeWrongOrganisation
+	r.Foreign = probing && s.orgs[t.label].Reason == jobs.CodeWrongOrganisation
 	r.Probe, r.Cancelled = probing, s.batches[t.batch].state == cancelledBatch
 	if r.Epoch == 1 {
 		r.Images = nil

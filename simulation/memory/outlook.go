@@ -14,14 +14,16 @@ const (
 )
 
 // Outlook says what is left to do, or to do for one batch, and what that waits
-// for. Of another organisation it knows nothing.
+// for. Of a stranger it knows nothing.
 func (s *Store) Outlook(now time.Time, organization, batch int64) purge.Outlook {
-	if organization != s.organization {
+	label := s.label(organization)
+	if label < 0 {
 		return purge.Outlook{}
 	}
+	org := s.orgs[label]
 	o := purge.Outlook{
-		Now: now, Breaker: s.org.Reason, BreakerCode: s.org.Code, BreakerStatus: s.org.HTTPStatus,
-		BreakerSince: s.org.Since, NextProbeAt: s.org.ProbeAt, Paused: s.paused,
+		Now: now, Breaker: org.Reason, BreakerCode: org.Code, BreakerStatus: org.HTTPStatus,
+		BreakerSince: org.Since, NextProbeAt: org.ProbeAt, Paused: s.paused,
 	}
 	if s.paused {
 		o.PausedBy, o.PauseReason = PausedBy, PauseReason
@@ -30,7 +32,7 @@ func (s *Store) Outlook(now time.Time, organization, batch int64) purge.Outlook 
 		o.NoClaimsUntil = s.claimsFrom
 	}
 	for _, t := range s.tasks {
-		if batch != 0 && t.Batch != batch {
+		if t.label != label || batch != 0 && t.Batch != batch {
 			continue
 		}
 		s.survey(t, &o)

@@ -78,5 +78,5 @@ func (s *Store) Hold(customer int64) { s.customers[s.customerOf(customer)].held 
 // Release ends a legal hold.
 func (s *Store) Release(customer int64) { s.customers[s.customerOf(customer)].held = false }
 
-// CloseBreaker closes the organisation's breaker.
-func (s *Store) CloseBreaker(time.Time) { s.closeBreaker() }
+// CloseBreaker closes the breakers of all our organisations.
+func (s *Store) CloseBreaker(time.Time) { clear(s.orgs) }

@@ -52,6 +52,7 @@ func (s *Store) FailOver(to *Snapshot) {
 
 func (st state) clone() state {
 	st.tasks = slices.Clone(st.tasks)
+	st.orgs = slices.Clone(st.orgs)
 	st.batches = slices.Clone(st.batches)
 	st.customers = slices.Clone(st.customers)
 	st.workers = slices.Clone(st.workers)

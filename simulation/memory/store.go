@@ -6,7 +6,8 @@
 // repository says and does is held by a test in package repository, which
 // drives both through the same random histories.
 //
-// A store is single-threaded, and plays one organisation.
+// A store is single-threaded, and plays one remote organisation, which may have several
+// labels of ours.
 package memory
 
 import (
@@ -22,12 +23,15 @@ import (
 // Options say what a store is like.
 type Options struct {
 	Organization int64
-	PerMinute    int // the limit of the organisation's API key; 0: 100
+	// Also are further organisations of ours that are the same remote organisation, and
+	// use the same API key.
+	Also      []int64
+	PerMinute int // the limit of the API key; 0: 100
 }
 
 // Store plays the database. Its zero value is of no use; see [New].
 type Store struct {
-	organization int64
+	labels []int64 // our organisations
 	state
 	// server is the number of the server that the database runs on. The row seen
 	// says on which it was last noticed.
@@ -40,7 +44,7 @@ type state struct {
 	tasks     []*Task // by id, and so by their order: priorities and deadlines are not played
 	batches   []batch
 	customers []customer
-	org       Organization
+	orgs      []Organization // by label
 	key       budget.Row
 	remote    int64 // number of the remote organisation; 0: not seen yet
 
@@ -75,7 +79,8 @@ type Task struct {
 	Calls   []jobs.Call
 	Callers []Caller
 
-	batch, customer int       // indexes
+	batch, customer int // indexes
+	label           int
 	order           time.Time // sort_at: the hour in which it was made
 	turn            int       // among those of its batch and order, in the claim under way
 }
@@ -97,6 +102,7 @@ const (
 type batch struct {
 	id    int64
 	state batchState
+	label int
 	met   int // tasks ready, in the claim under way
 }
 
@@ -137,7 +143,8 @@ type Organization struct {
 
 // New returns an empty store.
 func New(o Options) *Store {
-	s := &Store{organization: o.Organization}
+	s := &Store{labels: append([]int64{o.Organization}, o.Also...)}
+	s.orgs = make([]Organization, len(s.labels))
 	s.key.Limit = float64(cmp.Or(o.PerMinute, 100))
 	return s
 }
@@ -145,18 +152,19 @@ func New(o Options) *Store {
 // NewTask is a task as somebody hands it in. Empty values are given as
 // repository's are: mode and scope by the first claim, the due time by the clock.
 type NewTask struct {
-	Customer int64
-	Named    []jobs.Key
-	Mode     jobs.Mode
-	Scope    jobs.Scope
-	DryRun   bool
-	Due      time.Time
+	Organization int64 // of a new batch; 0: the first
+	Customer     int64
+	Named        []jobs.Key
+	Mode         jobs.Mode
+	Scope        jobs.Scope
+	DryRun       bool
+	Due          time.Time
 }
 
 // Enqueue makes tasks, and their batch where it is new, and returns their ids:
 // 1, 2, 3 and so on. A cancelled batch takes no more tasks: it returns nil.
 func (s *Store) Enqueue(now time.Time, batch int64, tasks ...NewTask) []jobs.TaskID {
-	b := s.batchOf(batch)
+	b := s.batchOf(batch, tasks)
 	if s.batches[b].state == cancelledBatch {
 		return nil
 	}
@@ -164,7 +172,7 @@ func (s *Store) Enqueue(now time.Time, batch int64, tasks ...NewTask) []jobs.Tas
 	for i, n := range tasks {
 		t := &Task{
 			ID: jobs.TaskID(len(s.tasks) + 1), Batch: batch, Customer: n.Customer, State: jobs.Pending,
-			Due: n.Due, CreatedAt: now, order: now.Truncate(time.Hour), batch: b, customer: s.customerOf(n.Customer),
+			Due: n.Due, CreatedAt: now, order: now.Truncate(time.Hour), batch: b, label: s.batches[b].label, customer: s.customerOf(n.Customer),
 		}
 		if t.Due.IsZero() {
 			t.Due = now
@@ -197,13 +205,20 @@ func distinct(named []jobs.Key) []jobs.Key {
 }
 
 // batchOf returns the index of a batch, which is made where it is new.
-func (s *Store) batchOf(id int64) int {
+func (s *Store) batchOf(id int64, tasks []NewTask) int {
 	if i := s.findBatch(id); i >= 0 {
 		return i
 	}
-	s.batches = append(s.batches, batch{id: id})
+	b := batch{id: id}
+	if len(tasks) > 0 {
+		b.label = max(0, s.label(tasks[0].Organization))
+	}
+	s.batches = append(s.batches, b)
 	return len(s.batches) - 1
 }
+
+// label returns the index of an organisation of ours, or -1.
+func (s *Store) label(organization int64) int { return slices.Index(s.labels, organization) }
 
 func (s *Store) findBatch(id int64) int {
 	return slices.IndexFunc(s.batches, func(b batch) bool { return b.id == id })
@@ -249,13 +264,16 @@ func (s *Store) Customer(id int64) (lease Customer, ok bool) {
 	return s.customers[i].Customer, true
 }
 
-// Organization returns the organisation's breaker and budget.
+// Organization returns the first organisation's breaker and budget.
 func (s *Store) Organization() Organization {
-	o := s.org
+	o := s.orgs[0]
 	o.PausedUntil = s.key.Pace.PausedUntil
 	return o
 }
 
-// Breaker says why the breaker is open, and when it is probed; it returns an empty
-// reason while it is closed.
-func (s *Store) Breaker() (reason string, probeAt time.Time) { return s.org.Reason, s.org.ProbeAt }
+// Breaker says why an organisation's breaker is open, and when it is probed; it returns
+// an empty reason while it is closed.
+func (s *Store) Breaker(organization int64) (reason string, probeAt time.Time) {
+	o := s.orgs[s.label(organization)]
+	return o.Reason, o.ProbeAt
+}

@@ -54,7 +54,7 @@ func (s *Store) refuses(now time.Time, terms purge.Terms, w *purge.Write) purge.
 	if intent && t.LeaseUntil.After(now) {
 		lost = purge.LeaseShort
 	}
-	if !s.sameServer(w.Epoch) || w.Counters.Sequence < t.Rec.Sequence || terms.Organization != s.organization {
+	if !s.sameServer(w.Epoch) || w.Counters.Sequence < t.Rec.Sequence || s.labels[t.label] != terms.Organization {
 		return lost
 	}
 	cust := s.customerIn(t, w)
@@ -94,7 +94,7 @@ func (s *Store) forbids(now time.Time, t *Task, cust *customer) purge.Refusal {
 		return purge.Paused
 	case cust != nil && cust.held:
 		return purge.HeldBack
-	case s.org.Reason != "" && s.org.ProbeTask != t.ID:
+	case s.orgs[t.label].Reason != "" && s.orgs[t.label].ProbeTask != t.ID:
 		return purge.BreakerOpen
 	case s.key.Pace.PausedUntil.After(now):
 		return purge.BudgetPause
@@ -230,14 +230,18 @@ const (
 func (s *Store) moveBreaker(now time.Time, writes []purge.Write, results []purge.Result) {
 	for n := range writes {
 		w := &writes[n]
-		if !results[n].Applied || !s.org.concerns(w) {
+		if !results[n].Applied {
+			continue
+		}
+		o := &s.orgs[s.Task(w.Task).label]
+		if !o.concerns(w) {
 			continue
 		}
 		switch {
 		case w.Passed == "":
-			s.org.refused(now, w.Breaker)
-		case s.org.Reason != "":
-			s.closeBreaker()
+			o.refused(now, w.Breaker)
+		case o.Reason != "":
+			*o = Organization{}
 		}
 		return
 	}
@@ -268,10 +272,6 @@ func (o *Organization) refused(now time.Time, b *purge.Breaker) {
 		o.HTTPStatus = b.HTTPStatus
 	}
 	o.ProbeAt, o.ProbeTask = now.Add(o.ProbeDelay), 0
-}
-
-func (s *Store) closeBreaker() {
-	s.org = Organization{}
 }
 
 // pauseBudget lets all workers of the key wait. A pause only grows.
