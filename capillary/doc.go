@@ -7,6 +7,8 @@
 //     connection, ever. The clearance is spent at that write, after dial and TLS
 //     handshake; where it is late nothing is written. net/http's own replay of a
 //     request on a stale connection can't get past that ([guardConn]).
+//   - Nothing of a call leaves this machine's TCP once its caller is gone: the
+//     kernel is told to throw away what it would send again by itself ([boundSending]).
 //   - Every call has an answer with a class; a fault of the network is no Go
 //     error that could be dropped. "Did not run" and "not sent" are said only
 //     where it is certain; all else is unknown (docs/protocol.md, step 7).

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/imagepurge/imagepurge/jobs/clearance"
@@ -225,12 +226,56 @@ type dialer struct {
 	timeout time.Duration
 }
 
+// connect dials, and bounds for how long the kernel may go on sending by itself.
+func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.dial(ctx, network, address)
+	if err == nil {
+		if err = boundSending(conn, d.timeout); err != nil {
+			_ = conn.Close()
+		}
+	}
+	if err != nil {
+		return nil, &connectError{word: connectWord(err, "refused")}
+	}
+	return conn, nil
+}
+
+// boundSending ends what the kernel does with bytes after write(2), and after
+// close(2) too: it sends them again for minutes until the peer has acknowledged
+// them (seen: a DELETE that arrived 55 s after its write, 25 s after it was given up).
+//
+// Linger 0 makes every end of the connection throw them away at once: a call that
+// was given up, and a process that dies. The user time-out is for a process that is
+// there and doesn't run. Both together: TCP sends nothing once the caller is gone,
+// nor later than the request time-out after the write, or than 2 s where that is
+// more. A packet that has left TCP is beyond this: one that waits for its
+// neighbour's address (ARP) may leave 3 s later.
+func boundSending(conn net.Conn, timeout time.Duration) error {
+	socket, ok := conn.(interface {
+		syscall.Conn
+		SetLinger(seconds int) error
+	})
+	if !ok {
+		return nil // no socket: a test's own connection
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// The kernel counts from its first retransmission, which comes less than a
+	// second behind the write unless the round trip is longer than a tenth of one.
+	timeout -= min(timeout/2, time.Second)
+	var refused error
+	err = raw.Control(func(fd uintptr) { refused = setUserTimeout(fd, timeout) })
+	return errors.Join(err, refused, socket.SetLinger(0))
+}
+
 func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	conn, err := d.dial(ctx, network, address)
+	conn, err := d.connect(ctx, network, address)
 	if err != nil {
-		return nil, &connectError{word: connectWord(err, "refused")}
+		return nil, err
 	}
 	out := new(atomic.Int64)
 	return &guardConn{Conn: countingConn{conn, out}, out: out}, nil
@@ -241,9 +286,9 @@ func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, 
 func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	conn, err := d.dial(ctx, network, address)
+	conn, err := d.connect(ctx, network, address)
 	if err != nil {
-		return nil, &connectError{word: connectWord(err, "refused")}
+		return nil, err
 	}
 	out := new(atomic.Int64)
 	secured := tls.Client(countingConn{conn, out}, d.tls)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -288,10 +287,8 @@ func newTokenTransport(d *dialer) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Protocols: &protocols,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return d.dial(ctx, network, address)
-		},
+		Protocols:              &protocols,
+		DialContext:            d.connect,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: d.tls.RootCAs, ServerName: d.tls.ServerName, NextProtos: []string{"http/1.1"}},
 		DisableCompression:     true,
 		DisableKeepAlives:      true,
