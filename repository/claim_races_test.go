@@ -130,7 +130,7 @@ func TestWorkersThatDieNeverShareACustomer(t *testing.T) {
 	short.Lease, short.RequestTimeout = 20*time.Millisecond, -jobs.SendMargin // a lease of 20 ms, and no time to send needed
 	var mu sync.Mutex
 	turn := 0
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	d.crew(6, func(s *repository.Store, me string) (bool, error) {
 		mu.Lock()
 		turn++
