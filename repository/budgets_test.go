@@ -15,13 +15,19 @@ CREATE TABLE fake.clock (now timestamptz NOT NULL);
 INSERT INTO fake.clock VALUES (now());
 CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT now FROM fake.clock';`
 
+// openStill is a database whose clock stands still until fake.clock is set.
+func openStill(t testing.TB) *db {
+	t.Helper()
+	d := openWith(t, 1) // the search path is the connection's own
+	d.run(fakeClock, "SET search_path = fake, pg_catalog, public")
+	return d
+}
+
 // The statement keeps the rules of budget.Row: both go through one random history
 // by one clock.
 func TestSlotsAreReservedAsTheRulesSay(t *testing.T) {
 	t.Parallel()
-	d := openWith(t, 1)
-	d.run(fakeClock)
-	d.run("SET search_path = fake, pg_catalog, public")
+	d := openStill(t)
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		now := time.Date(2026, 3, 1, 1, 0, 0, 0, time.UTC)

@@ -130,7 +130,7 @@ func TestWorkersThatDieNeverShareACustomer(t *testing.T) {
 	short.Lease, short.RequestTimeout = 20*time.Millisecond, -jobs.SendMargin // a lease of 20 ms, and no time to send needed
 	var mu sync.Mutex
 	turn := 0
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	d.crew(6, func(s *repository.Store, me string) (bool, error) {
 		mu.Lock()
 		turn++
@@ -178,80 +178,114 @@ WHERE id IN (SELECT id FROM image_deletion_tasks WHERE state = 'pending' AND wai
 	})
 }
 
-// At the end of a lease its holder renews it while another claims: one of the
-// two has the task, never both. A progress is written even after it, but does not
-// bring the lease back.
+// At the end of a lease its holder writes while another claims: one of the two has
+// the task, never both and never neither. A progress is written even after the end,
+// but does not bring the lease back.
+//
+// How long a lease is left decides who wins, and on a busy machine that is long: each
+// round leaves less after the holder has won and more after it has lost, so that the
+// lease ends just while the holder writes, however fast this machine is.
 func TestARaceAtTheEndOfALeaseHasOneWinner(t *testing.T) {
 	t.Parallel()
 	d := openWith(t, 6)
 	d.customers(7, 7)
-	kept, taken := 0, 0
-	for i := range 150 {
-		r := d.one()
-		// The lease ends in a moment; so does the time in which an intent is allowed.
-		left := time.Duration(i%12) * 200 * time.Microsecond
-		set := left + terms.RequestTimeout + jobs.SendMargin
-		if i%3 != 0 {
-			set = left
-		}
-		until := get[time.Time](d, "SELECT clock_timestamp() + make_interval(secs => $1)", set.Seconds())
-		d.as("test", "UPDATE image_deletion_tasks SET lease_until = $2 WHERE id = $1", r.Task, until)
-		d.by("UPDATE customer_leases SET lease_until = $1", until)
-		var (
-			both  sync.WaitGroup
-			mine  bool
-			other []purge.Record
-		)
-		both.Go(func() {
-			switch i % 3 {
-			case 0:
-				w := intent(r, "x")
-				w.Rest = purge.RestKeep
-				res, err := d.Write(d.ctx, terms, []purge.Write{w})
-				mine = err == nil && res[0].Applied
-			case 1:
-				ids, err := d.RenewLeases(d.ctx, "w1", []purge.Lease{{Task: r.Task, Epoch: r.Epoch}}, time.Minute)
-				mine = err == nil && len(ids) == 1
-			case 2: // a progress is accepted as long as nobody else has claimed
-				res, err := d.Write(d.ctx, terms, []purge.Write{bare(r, purge.WriteProgress)})
-				mine = err == nil && res[0].Applied
+	atOnce := terms
+	atOnce.RequestTimeout = -jobs.SendMargin // an intent needs no time to be sent
+	for _, c := range []struct {
+		name  string
+		write func(r purge.Record) (applied bool, err error)
+		late  bool // it is written after the end of the lease as well, until another claims
+	}{
+		{"an intent", func(r purge.Record) (bool, error) {
+			w := intent(r, "x")
+			w.Rest = purge.RestKeep
+			res, err := d.Write(d.ctx, atOnce, []purge.Write{w})
+			return err == nil && res[0].Applied, err
+		}, false},
+		{"a renewal", func(r purge.Record) (bool, error) {
+			ids, err := d.RenewLeases(d.ctx, "w1", []purge.Lease{{Task: r.Task, Epoch: r.Epoch}}, time.Minute)
+			return len(ids) == 1, err
+		}, false},
+		{"a progress", func(r purge.Record) (bool, error) {
+			res, err := d.Write(d.ctx, terms, []purge.Write{bare(r, purge.WriteProgress)})
+			return err == nil && res[0].Applied, err
+		}, true},
+	} {
+		const rounds, each = 50, 5 // so many at least, and so many with each winner
+		kept, taken := 0, 0
+		left := time.Millisecond
+		for round, end := 0, time.Now().Add(2*time.Minute); round < rounds || kept < each || taken < each; round++ {
+			if time.Now().After(end) {
+				t.Fatalf("%s: no race: kept %d times, taken %d times in %d rounds", c.name, kept, taken, round)
 			}
-		})
-		both.Go(func() {
-			for range 3 {
+			r := d.one()
+			until := get[time.Time](d, "SELECT clock_timestamp() + make_interval(secs => $1)", left.Seconds())
+			d.as("test", "UPDATE image_deletion_tasks SET lease_until = $2 WHERE id = $1", r.Task, until)
+			d.by("UPDATE customer_leases SET lease_until = $1", until)
+			var (
+				both    sync.WaitGroup
+				applied bool
+				other   []purge.Record
+				written = make(chan struct{})
+			)
+			takeOver := func() {
 				if _, err := d.ReclaimTasks(d.ctx); err != nil {
-					t.Error(err)
+					t.Errorf("%s, round %d: %v", c.name, round, err)
 				}
-				c := ask()
-				c.Owner = "w2"
-				got, err := d.ClaimTasks(d.ctx, c)
+				q := ask()
+				q.Owner = "w2"
+				got, err := d.ClaimTasks(d.ctx, q)
 				if err != nil {
-					t.Error(err)
+					t.Errorf("%s, round %d: %v", c.name, round, err)
 				}
 				other = append(other, got...)
 			}
-		})
-		both.Wait()
-		if i%3 == 2 && mine && len(other) == 1 {
-			// Written, then claimed: nothing more of the first is accepted.
-			if other[0].Epoch != r.Epoch+1 && other[0].Task == r.Task || d.write(bare(r, purge.WriteProgress))[0].Applied {
-				t.Fatalf("round %d: w1 writes on after w2 has claimed", i)
+			both.Go(func() {
+				defer close(written)
+				var err error
+				if applied, err = c.write(r); err != nil {
+					t.Errorf("%s, round %d: %v", c.name, round, err)
+				}
+			})
+			both.Go(func() {
+				for {
+					takeOver()
+					select {
+					case <-written:
+						return
+					default:
+					}
+				}
+			})
+			both.Wait()
+			stands := get[bool](d, "SELECT EXISTS (SELECT FROM customer_leases WHERE lease_owner = 'w1' AND lease_until > clock_timestamp() + interval '20 seconds')")
+			meanwhile := len(other)
+			takeOver() // what the holder has lost can be claimed now
+			if len(other) > 1 || stands == (len(other) == 1) {
+				t.Fatalf("%s, round %d: w1 holds the customer: %t; w2 claimed %d tasks of it", c.name, round, stands, len(other))
 			}
-			mine = false
+			if applied != stands && !(c.late && applied) {
+				t.Fatalf("%s, round %d: applied: %t; w1 holds the customer: %t", c.name, round, applied, stands)
+			}
+			if len(other) == 1 {
+				if other[0].Task == r.Task && other[0].Epoch != r.Epoch+1 {
+					t.Fatalf("%s, round %d: w2 has epoch %d, w1 had %d", c.name, round, other[0].Epoch, r.Epoch)
+				}
+				if d.write(bare(r, purge.WriteProgress))[0].Applied {
+					t.Fatalf("%s, round %d: w1 writes on after w2 has claimed", c.name, round)
+				}
+			}
+			if stands {
+				kept++
+				left = left * 2 / 3
+			} else {
+				left = left*3/2 + time.Microsecond
+			}
+			taken += meanwhile
+			d.as("test", "UPDATE image_deletion_tasks SET state = 'pending', lease_owner = NULL, lease_until = NULL, waiting_for = NULL, due_at = now()")
+			d.by("DELETE FROM customer_leases")
 		}
-		if mine && len(other) > 0 || len(other) > 1 {
-			t.Fatalf("round %d: w1 kept the customer (%t) and w2 claimed %d tasks of it", i, mine, len(other))
-		}
-		if mine {
-			kept++
-		}
-		taken += len(other)
-		d.as("test", "UPDATE image_deletion_tasks SET state = 'pending', lease_owner = NULL, lease_until = NULL, waiting_for = NULL, due_at = now()")
-		d.by("DELETE FROM customer_leases")
-	}
-	t.Logf("kept %d times, taken %d times", kept, taken)
-	if kept == 0 || taken == 0 {
-		t.Errorf("no race: kept %d times, taken %d times", kept, taken)
+		t.Logf("%s: kept %d times, taken %d times; a lease of %v at last", c.name, kept, taken, left)
 	}
 }
 

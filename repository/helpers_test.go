@@ -302,10 +302,10 @@ func (d *db) rested() {
 
 var ann = repository.Person{Name: "ann", Host: "desk"}
 
-// eventually polls until f is true, for ten seconds.
+// eventually polls until f is true, for a minute.
 func (d *db) eventually(what string, f func() bool) {
 	d.Helper()
-	end := time.After(10 * time.Second)
+	end := time.After(time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !f() {

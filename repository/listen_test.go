@@ -42,7 +42,7 @@ func (e *ear) hears(what string, want int64) {
 		if got != want {
 			e.Errorf("%s: organisation %d is told of, want %d", what, got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		e.Fatalf("%s: nothing is told", what)
 	}
 }
@@ -54,7 +54,7 @@ func (e *ear) turns(want bool) {
 		if got != want {
 			e.Fatalf("listening is %v, want %v", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		e.Fatalf("listening never turned %v", want)
 	}
 }

@@ -28,7 +28,7 @@ func (d *db) limit(organization int64) float64 {
 // Budgets go by host and key, whatever our labels.
 func TestOneKeyIsOneBudget(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := openStill(t)
 	other := get[int64](d, "INSERT INTO organizations (name) VALUES ('brand-b') RETURNING id")
 	if err := d.ShareBudget(d.ctx, 1, key(1, 600)); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestTheNewestLimitHolds(t *testing.T) {
 // before it holds no more than the new one allows.
 func TestALoweredLimitWaits(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	d := openStill(t)
 	person := repository.Person{Name: "ann", Host: "desk"}
 	for name, c := range map[string]struct {
 		set   int // by a person, before
@@ -148,7 +148,7 @@ func TestALoweredLimitWaits(t *testing.T) {
 
 func TestLimitsByHourOfDay(t *testing.T) {
 	t.Parallel()
-	d := openWith(t, 1)
+	d := openStill(t)
 	k := key(1, 600)
 	k.Zone, k.Hourly = "Europe/Berlin", make([]int, 24)
 	for h := range k.Hourly {
@@ -160,8 +160,6 @@ func TestLimitsByHourOfDay(t *testing.T) {
 	if err := d.ShareBudget(d.ctx, 1, k); err != nil {
 		t.Fatal(err)
 	}
-	d.run(fakeClock)
-	d.run("SET search_path = fake, pg_catalog, public")
 	for at, want := range map[string]float64{
 		"2026-11-23 02:00 Europe/Berlin": 600, "2026-11-23 07:58:58 Europe/Berlin": 600, "2026-11-23 07:59 Europe/Berlin": 300,
 		"2026-11-23 12:00 Europe/Berlin": 300, "2026-11-23 19:59:59 Europe/Berlin": 300, "2026-11-23 20:00 Europe/Berlin": 600,

@@ -48,6 +48,7 @@ func TestHundredCallsAMinuteKeepViewsFresh(t *testing.T) {
 	judge, ended := w.api.Judge(), 0
 	for id, x := range w.tasks(batch) {
 		lists, deletes := judge.Calls(id)
+		lists -= w.count("SELECT count(*) FROM image_calls WHERE task_id = $1 AND class = 'not_sent'", x.ID) // see wantCalls
 		if x.State == "completed" {
 			ended++
 			if lists != 2 || deletes != 5 {

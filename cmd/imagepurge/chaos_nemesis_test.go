@@ -41,7 +41,7 @@ type fault struct {
 
 func newNemesis(h *house, d time.Duration) *nemesis {
 	now := time.Now()
-	return &nemesis{h: h, began: now, until: now.Add(d), limit: now.Add(d + time.Minute), met: make(map[string]int)}
+	return &nemesis{h: h, began: now, until: now.Add(d), limit: now.Add(d + chaosPatience), met: make(map[string]int)}
 }
 
 func (n *nemesis) note(format string, args ...any) {

@@ -18,8 +18,12 @@ import (
 
 var (
 	chaosSeed = flag.Uint64("chaos.seed", 81, "of customers, faults and their order")
-	chaosFor  = flag.Duration("chaos.for", 45*time.Second, "how long things go wrong; for more than some minutes give -timeout as well")
+	chaosFor  = flag.Duration("chaos.for", 20*time.Second, "how long things go wrong, and until each kind was felt; for more than some minutes give -timeout as well")
 )
+
+// chaosPatience is how much longer a busy machine may take until each kind of fault was
+// felt, and then until all work has ended.
+const chaosPatience = 3 * time.Minute
 
 // TestChaos lets real processes meet real faults, and then compares what the
 // remote API says of itself with what is written down.
@@ -54,7 +58,7 @@ func inflict(t *testing.T, seed uint64, d time.Duration, binary string) *nemesis
 			n.replay(t)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), d+3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), d+2*chaosPatience)
 	defer cancel()
 	if err := h.handIn(ctx, 120); err != nil {
 		t.Fatal(err)
@@ -160,10 +164,10 @@ func (n *nemesis) heal(ctx context.Context) {
 			n.fail(err)
 		}
 	}
-	limit := time.Now().Add(90 * time.Second)
+	limit := time.Now().Add(chaosPatience)
 	h.until("everything has ended", func() bool {
 		if time.Now().After(limit) {
-			n.fail(errors.New("not everything has ended a minute and a half after the last fault"))
+			n.fail(fmt.Errorf("not everything has ended %v after the last fault", chaosPatience))
 			return true
 		}
 		ended, err := h.tend()

@@ -76,7 +76,7 @@ func wrongPasswordFile(t *testing.T, seed uint64, crowd sandbox.Population) *wor
 	t.Helper()
 	w := newWorld(t, sandbox.Options{Seed: seed, Population: crowd})
 	name := w.file("password", wrongPassword+"\n")
-	return w.with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+filepath.Join(w.dir, name), "IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h")
+	return w.always().with("CAPILLARY_PASSWORD", "CAPILLARY_PASSWORD_FILE="+filepath.Join(w.dir, name))
 }
 
 // A password in a file that is mended while the worker runs.

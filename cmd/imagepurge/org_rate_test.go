@@ -21,15 +21,18 @@ func TestSetRateActsOnRunningWorkers(t *testing.T) {
 	if !strings.Contains(e.out, "6,000 calls a minute") {
 		t.Errorf("%s", e)
 	}
-	before := calls()
-	after(t, 5*time.Second)
-	// 500 at the new rate, 20 at the old one.
-	if n := calls() - before; n < 150 {
-		t.Errorf("%d calls in 5 seconds after the rate was raised to 6000 a minute", n)
+	before, raised := calls(), time.Now()
+	w.until("150 calls are made", func() bool { return calls() > before+150 })
+	// At the old rate they take 37 seconds, however fast this machine is.
+	if took := w.api.Journal().Entries()[before+150].ReceivedAt.Sub(raised); took > 30*time.Second {
+		t.Errorf("150 calls came within %v after the rate was raised to 6000 a minute", took)
 	}
 	w.must(0, "org", "set-rate", "default", "60", "--reason", "the vendor calls")
-	after(t, time.Second) // what is under way
-	before = calls()
+	w.until("what was under way is over", func() bool {
+		before = calls()
+		after(t, time.Second)
+		return calls() == before
+	})
 	after(t, 4*time.Second)
 	// The minute that has passed holds far more than 60: nothing follows for a while.
 	if n := calls() - before; n > 2 {
@@ -68,7 +71,9 @@ func TestThePaceThatTheAPIAcceptsIsLearnt(t *testing.T) {
 	})
 	over := w.api.Journal().Counters().RateLimited
 	after(t, 3*time.Second)
-	if n := w.api.Journal().Counters().RateLimited; n > over+8 { // those under way
+	// Those under way, and what was reserved before: a quarter of a second. At the pace
+	// there would be 300.
+	if n := w.api.Journal().Counters().RateLimited; n > over+50 {
 		t.Errorf("%d more answers 429 within the pause", n-over)
 	}
 	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE attempts > 0"); n > 0 {

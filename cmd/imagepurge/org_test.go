@@ -76,7 +76,10 @@ func TestRunningWorkersTakeOver(t *testing.T) {
 	t.Parallel()
 	w, ids, batch, worker := steady(t, 163, 120)
 	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
-	w.within(5*time.Second, "the worker says so", func() bool { return strings.Contains(worker.errOut.String(), "work begins again") })
+	w.until("the worker says so", func() bool { return strings.Contains(worker.errOut.String(), "work begins again") })
+	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'"); n == len(ids) {
+		t.Error("all was purged before the worker took it over")
+	}
 	w.until("all is purged", func() bool {
 		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'") == len(ids)
 	})

@@ -89,17 +89,24 @@ func TestAWindowsEndLeavesNothingInDoubt(t *testing.T) {
 		with("IMAGEPURGE_SCHEDULE=* * * * *", "IMAGEPURGE_WINDOW=15s", "CAPILLARY_RATE_PER_MINUTE=900")
 	w.enqueue(everyone(crowd))
 	one, two := w.start("run"), w.start("run")
+	completed := func() int {
+		return w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'")
+	}
+	// They may have been started at the end of a window, or in one that a busy machine
+	// gives no time: then the next one shows it.
+	w.until("customers end in a run that both share", func() bool {
+		return completed() > 0 && strings.Contains(one.errOut.String()+two.errOut.String(), "run was joined")
+	})
 	for _, p := range []*process{one, two} {
 		w.until("a window is over", func() bool { return strings.Contains(p.errOut.String(), "customers ended") })
 	}
-	w.until("the run is ended", func() bool { return w.count("SELECT count(*) FROM schedule_runs WHERE ended_at IS NOT NULL") > 0 })
+	w.until("no run is open", func() bool { return w.count("SELECT count(*) FROM schedule_runs WHERE ended_at IS NULL") == 0 })
 	one.stop()
 	two.stop()
 	for what, query := range map[string]string{
 		"tasks in hand":    "SELECT count(*) FROM image_deletion_tasks WHERE state = 'running' OR lease_owner IS NOT NULL",
 		"images in doubt":  "SELECT count(*) FROM task_images WHERE state IN ('intended', 'unknown')",
 		"customers leased": "SELECT count(*) FROM customer_leases WHERE lease_until > clock_timestamp()",
-		"runs not ended":   "SELECT count(*) FROM schedule_runs WHERE ended_at IS NULL AND closes_at < clock_timestamp() - interval '10 seconds'",
 		"runs too long":    "SELECT count(*) FROM schedule_runs WHERE closes_at - tick <> interval '15 seconds' OR extract(second FROM tick) <> 0",
 		"late intents": `SELECT count(*) FROM image_calls c WHERE c.kind = 'delete' AND c.sent_at IS NOT NULL AND NOT EXISTS (
 			SELECT FROM schedule_runs r WHERE c.sent_at >= r.tick AND c.sent_at < r.closes_at + interval '5 seconds')`,
@@ -108,17 +115,8 @@ func TestAWindowsEndLeavesNothingInDoubt(t *testing.T) {
 			t.Errorf("%s: %d", what, n)
 		}
 	}
-	if n := w.count("SELECT count(*) FROM image_deletion_tasks WHERE state = 'completed'"); n == 0 || n == 400 {
-		t.Errorf("%d of 400 customers ended in the window: it says nothing", n)
-	}
-	joined := 0
-	for _, p := range []*process{one, two} {
-		if strings.Contains(p.errOut.String(), "run was joined") {
-			joined++
-		}
-	}
-	if joined == 0 {
-		t.Errorf("both opened it:\n%s\n%s", one, two)
+	if completed() == len(everyone(crowd)) {
+		t.Error("all was done before the window's end: it says nothing")
 	}
 	w.wantHarmless(true)
 }

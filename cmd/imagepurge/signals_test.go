@@ -9,11 +9,12 @@ import (
 )
 
 // hanging is a world whose customers answer quickly, but for one whose first
-// delete hangs until the caller gives up, after three seconds.
-func hanging(t *testing.T, seed uint64) (w *world, ids []int64, batch int64) {
+// delete hangs until the caller gives up.
+func hanging(t *testing.T, seed uint64, timeout time.Duration) (w *world, ids []int64, batch int64) {
 	crowd := present(seed, 400, 3)
 	w = newWorld(t, sandbox.Options{Seed: seed, Population: crowd, Latency: sandbox.UniformLatency(5*time.Millisecond, 30*time.Millisecond)}).
-		with("IMAGEPURGE_REQUEST_TIMEOUT=3s", "IMAGEPURGE_SETTLE=3200ms", "IMAGEPURGE_LEASE=8s", "CAPILLARY_RATE_PER_MINUTE=3000")
+		with("IMAGEPURGE_REQUEST_TIMEOUT="+timeout.String(), "IMAGEPURGE_SETTLE="+(timeout+2*time.Second).String(),
+			"IMAGEPURGE_LEASE="+(2*timeout+2*time.Second).String(), "CAPILLARY_RATE_PER_MINUTE=3000")
 	ids = everyone(crowd)
 	w.api.ScriptKind(ids[0], sandbox.KindDelete, []sandbox.Fault{sandbox.FaultHangRan})
 	return w, ids, w.enqueue(ids)
@@ -47,20 +48,24 @@ func TestFirstSignalStopsInOrder(t *testing.T) {
 	}{"SIGTERM": {syscall.SIGTERM, 143}, "SIGINT": {syscall.SIGINT, 130}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, ids, batch := hanging(t, 41)
+			w, ids, batch := hanging(t, 41, 3*time.Second)
 			p := w.start("run", "--once")
 			w.until("a delete hangs", w.hangs)
 			p.signal(c.signal)
 			told := time.Now()
 			e := p.wait()
-			if took := time.Since(told); e.status != c.status || took > 5*time.Second {
-				t.Fatalf("ended %v after the signal: %s", took, e)
+			if e.status != c.status {
+				t.Fatalf("ended %v after the signal: %s", time.Since(told), e)
 			}
 			w.wantAtRest()
+			late := 0
 			for _, d := range w.deletes() {
-				if late := d.ReceivedAt.Sub(told); late > 500*time.Millisecond {
-					t.Errorf("a delete was sent %v after the signal", late)
+				if d.ReceivedAt.After(told) {
+					late++
 				}
+			}
+			if late > 25 { // of half a second
+				t.Errorf("%d deletes were sent after the signal", late)
 			}
 			// The call under way was waited for, and what became of it is written down.
 			if n := w.count("SELECT count(*) FROM task_images i JOIN image_deletion_tasks t ON t.id = i.task_id WHERE i.state = 'unknown' AND t.customer_id = $1", ids[0]); n != 1 {
@@ -81,7 +86,7 @@ func TestFirstSignalStopsInOrder(t *testing.T) {
 
 func TestSecondSignalStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	w, ids, batch := hanging(t, 42)
+	w, ids, batch := hanging(t, 42, 10*time.Second)
 	p := w.start("run", "--once")
 	w.until("a delete hangs", w.hangs)
 	p.signal(syscall.SIGTERM)
@@ -96,10 +101,12 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 		return same
 	})
 	p.signal(syscall.SIGTERM)
-	told := time.Now()
-	e := p.wait()
-	if took := time.Since(told); e.status != 143 || took > 1500*time.Millisecond {
-		t.Errorf("ended %v after the second signal: %s", took, e)
+	if e := p.wait(); e.status != 143 {
+		t.Errorf("%s", e)
+	}
+	// Not even the answer under way was waited for: nobody wrote down what came of it.
+	if n := w.count("SELECT count(*) FROM task_images i JOIN image_deletion_tasks t ON t.id = i.task_id WHERE i.state = 'intended' AND t.customer_id = $1", ids[0]); n != 1 {
+		t.Errorf("%d intended images of the customer whose delete hung: %s", n, p)
 	}
 	w.unhurried().must(0, "run", "--once")
 	w.wantTruth(batch, ids)
@@ -111,7 +118,7 @@ func TestFrozenWorkerDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	crowd := present(43, 120, 5)
 	w := newWorld(t, sandbox.Options{Seed: 43, Population: crowd, Latency: sandbox.UniformLatency(5*time.Millisecond, 40*time.Millisecond)}).
-		quick().with("CAPILLARY_RATE_PER_MINUTE=3000")
+		quick().with("CAPILLARY_RATE_PER_MINUTE=3000", "IMAGEPURGE_REQUEST_TIMEOUT=3s", "IMAGEPURGE_SETTLE=5s", "IMAGEPURGE_LEASE=8s")
 	w.must(0, "migrate")
 	ids := everyone(crowd)
 	for _, id := range ids { // images of which some must stay show a delete that hits another one

@@ -250,13 +250,13 @@ func dataFolder(t *testing.T) string {
 	return filepath.Join(base, "pg")
 }
 
-// eventually waits for what; 20 s are far more than any of it takes.
+// eventually waits for what; a minute is far more than any of it takes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		_ = pause(context.Background(), 10*time.Millisecond)
 	}
