@@ -4,8 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/worker"
+	"github.com/imagepurge/imagepurge/simulation/memory"
 )
 
 // many returns n customers with 0 to 5 images each.
@@ -258,5 +261,70 @@ func TestTheSameSeedIsTheSameNight(t *testing.T) {
 	end2, steps2, claims2 := night()
 	if !end.Equal(end2) || steps != steps2 || claims != claims2 {
 		t.Errorf("two nights of one seed differ: %v %d %d, %v %d %d", end, steps, claims, end2, steps2, claims2)
+	}
+}
+
+// A core that asks to sleep has nothing to do until then: to step it more often changes
+// nothing.
+func TestACoreSleepsNoLongerThanItMay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		settings func(*worker.Config)
+		world    func(*world)
+	}{
+		"all is well": {},
+		"idle, then work comes": {func(c *worker.Config) { c.Once = false }, func(w *world) {
+			w.at(130*time.Second, func() { w.store.Enqueue(w.now, 2, memory.NewTask{Customer: 1}) })
+		}},
+		"slots slower than leases": {func(c *worker.Config) { c.Budget.PerMinute, c.Claim.Lease = 2, 15*time.Second }, nil},
+		"a database that comes and goes": {nil, func(w *world) {
+			for n := range 20 {
+				w.at(time.Duration(n)*700*time.Millisecond, func() { w.down = n%2 == 1 })
+			}
+		}},
+		"faults": {nil, func(w *world) {
+			w.answer = func(id jobs.TaskID, _ jobs.Kind) *jobs.Answer {
+				switch {
+				case w.calls%7 == 3:
+					return &jobs.Answer{Class: jobs.ClassUnknown, Code: "timeout"}
+				case w.calls%11 == 3:
+					return &jobs.Answer{Class: jobs.ClassOverLimit, RetryAfter: 3 * time.Second}
+				}
+				return nil
+			}
+		}},
+		"refused at first": {func(c *worker.Config) { c.Once = false }, func(w *world) {
+			w.answer = func(jobs.TaskID, jobs.Kind) *jobs.Answer {
+				if w.calls < 3 {
+					return &jobs.Answer{Class: jobs.ClassRefused, Code: "401"}
+				}
+				return nil
+			}
+		}},
+		"stopped": {nil, func(w *world) { w.stopAfter(1500 * time.Millisecond) }},
+		"paused for a while": {nil, func(w *world) {
+			w.at(time.Second, func() { w.store.Pause(w.now) })
+			w.at(20*time.Second, func() { w.store.Resume(w.now) })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var traces [2][]string
+			for i, restless := range []time.Duration{0, 7 * time.Millisecond} {
+				cfg := testConfig()
+				if c.settings != nil {
+					c.settings(&cfg)
+				}
+				w := newWorld(t, 14, cfg, many(20)...)
+				if w.restless = restless; c.world != nil {
+					c.world(w)
+				}
+				w.run(10 * time.Minute)
+				traces[i] = w.trace
+			}
+			if diff := cmp.Diff(traces[0], traces[1]); diff != "" {
+				t.Errorf("stepped when it asked to be, and more often (-asked +often):\n%.3000s", diff)
+			}
+		})
 	}
 }

@@ -138,7 +138,7 @@ func TestAnAnswerFromBeforeIsNotBelieved(t *testing.T) {
 						w.store.CloseBreaker(w.now)
 					}
 				})
-				w.run(10 * time.Minute)
+				w.run(5 * time.Minute)
 				what := fmt.Sprintf("%s %s, closed by a person: %v", kind, class, person)
 				if !asked || w.foreign.IsZero() || w.late == 0 {
 					t.Errorf("%s: the case was not met", what)

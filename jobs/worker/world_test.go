@@ -25,6 +25,7 @@ type world struct {
 	cfg    worker.Config
 	core   *worker.Core
 	store  *memory.Store
+	began  time.Time
 	now    time.Time
 	random *rand.Rand
 	queue  []scheduled
@@ -39,15 +40,22 @@ type world struct {
 	answer func(jobs.TaskID, jobs.Kind) *jobs.Answer
 	// takes replaces how long a call takes, unless it returns 0.
 	takes func(jobs.TaskID, jobs.Kind) time.Duration
+	// claiming is told of every claim.
+	claiming func(purge.Claim)
 	// down makes every statement fail.
 	down bool
+	// restless, unless 0, is how often the core is stepped although it asked to sleep.
+	restless time.Duration
+	trace    []string // effects, but for wake-ups
 
 	calls, listed, deletes, claims, surveys, pins int
 	inFlight, most, opened                        int // opened: the breaker
 	lastIntent, lastCall                          time.Time
-	renewed                                       [][]purge.Lease
+	renewed                                       []renewal
 	slowed                                        []worker.SlowDown
-	foreign                                       time.Time // when another brand's image was seen first
+	asked                                         budget.Ask  // of the key's row, last
+	intent                                        purge.Write // that is under way
+	foreign                                       time.Time   // when another brand's image was seen first
 	tellers                                       map[jobs.TaskID]teller
 	early, late                                   int // answers of another brand that named none, before and after that
 }
@@ -64,6 +72,11 @@ type teller struct {
 	late   bool // and another brand's image was seen before its answer
 }
 
+type renewal struct {
+	at     time.Time
+	leases []purge.Lease
+}
+
 type scheduled struct {
 	at time.Time
 	do func() worker.Event // nil: nothing that the core is told
@@ -76,6 +89,7 @@ func newWorld(t *testing.T, seed uint64, cfg worker.Config, images ...int) *worl
 		store: memory.New(memory.Options{Organization: 1, PerMinute: cfg.Budget.PerMinute}),
 		ours:  brand{100001, map[int64][]jobs.Key{}}, theirs: brand{200002, map[int64][]jobs.Key{}}, tellers: map[jobs.TaskID]teller{},
 	}
+	w.began = w.now
 	w.reach = func(jobs.TaskID, jobs.Kind) *brand { return &w.ours }
 	for i, n := range images {
 		w.give(&w.ours, int64(i+1), n)
@@ -120,6 +134,11 @@ func (w *world) goOn(atMost time.Duration) {
 		if len(w.queue) > 0 && (next.IsZero() || !w.queue[0].at.After(next)) {
 			next = w.queue[0].at
 		}
+		if r := w.now.Add(w.restless); w.restless > 0 && r.Before(until) && (next.IsZero() || r.Before(next)) {
+			w.now = r
+			w.feed(worker.Tick{})
+			continue
+		}
 		if next.IsZero() || next.After(until) {
 			w.now = until
 			return
@@ -153,6 +172,9 @@ func (w *world) feed(ev worker.Event) []worker.Effect {
 	}
 	effects := w.core.Step(w.now, ev)
 	for _, e := range effects {
+		if _, wake := e.(worker.WakeAt); !wake {
+			w.trace = append(w.trace, fmt.Sprintf("%v %T", w.now, e))
+		}
 		w.do(e)
 	}
 	return effects
@@ -198,11 +220,15 @@ func (w *world) do(e worker.Effect) {
 		w.ended = e.Why
 	case worker.ClaimTasks:
 		w.claims++
+		if w.claiming != nil {
+			w.claiming(e.Claim)
+		}
 		var records []purge.Record
 		w.statement(func() { records = w.claim(e.Claim) }, func(err error) worker.Event {
 			return worker.ClaimEnded{Records: records, Err: err}
 		})
 	case worker.ReserveSlots:
+		w.asked = e.Ask
 		ev := worker.SlotsReserved{Sent: w.now}
 		w.statement(func() { ev.Block = w.store.ReserveSlots(w.now, e.Ask) }, func(err error) worker.Event {
 			ev.At, ev.Err = w.now, err
@@ -226,7 +252,7 @@ func (w *world) do(e worker.Effect) {
 			return worker.Surveyed{Outlook: o, Err: err}
 		})
 	case worker.RenewLeases:
-		w.renewed = append(w.renewed, e.Leases)
+		w.renewed = append(w.renewed, renewal{w.now, e.Leases})
 		var kept []jobs.TaskID
 		w.statement(func() { kept = w.store.RenewLeases(w.now, w.cfg.Claim.Owner, e.Leases, w.cfg.Claim.Lease) }, func(err error) worker.Event {
 			return worker.Renewed{Asked: e.Leases, Kept: kept, Err: err}
