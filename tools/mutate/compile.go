@@ -11,9 +11,12 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 )
 
 // source is a package as the build sees it, with the types of all that it imports.
@@ -25,6 +28,7 @@ type source struct {
 	types types.Importer
 	set   *token.FileSet
 	trees map[string]*ast.File
+	spans map[string]bool // literals that are durations, as FILE:OFFSET
 }
 
 func load(root, pkg string) (*source, error) {
@@ -34,7 +38,7 @@ func load(root, pkg string) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("go list %s: %w", pkg, err)
 	}
-	s := &source{dir: pkg, files: make(map[string][]byte), set: token.NewFileSet(), trees: make(map[string]*ast.File)}
+	s := &source{dir: pkg, files: make(map[string][]byte), set: token.NewFileSet(), trees: make(map[string]*ast.File), spans: make(map[string]bool)}
 	exports := make(map[string]string)
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p struct {
@@ -64,7 +68,32 @@ func load(root, pkg string) (*source, error) {
 		}
 	}
 	s.types = importer.ForCompiler(s.set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	info := types.Info{Types: make(map[ast.Expr]types.TypeAndValue)}
+	files := slices.Collect(maps.Values(s.trees))
+	if _, err := (&types.Config{Importer: s.types}).Check(s.path, s.set, files, &info); err != nil {
+		return nil, err
+	}
+	factors := make(map[ast.Expr]bool)
+	for e := range info.Types {
+		if b, ok := e.(*ast.BinaryExpr); ok && (b.Op == token.MUL || b.Op == token.QUO) {
+			factors[b.X], factors[b.Y] = true, true
+		}
+	}
+	for e, t := range info.Types {
+		if _, literal := e.(*ast.BasicLit); !literal || factors[e] {
+			continue
+		}
+		if at := s.set.Position(e.Pos()); t.Type.String() == "time.Duration" {
+			s.spans[fmt.Sprintf("%s:%d", at.Filename, at.Offset)] = true
+		}
+	}
 	return s, nil
+}
+
+// instant says whether a mutant changes a duration by a nanosecond: no clock tells.
+func (s *source) instant(m mutant) bool {
+	_, err := strconv.Atoi(m.Old)
+	return m.Kind == "literal" && err == nil && s.spans[fmt.Sprintf("%s:%d", m.File, m.start)]
 }
 
 // compiles says whether the package does with a mutant in it.

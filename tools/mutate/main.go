@@ -243,6 +243,9 @@ func (o options) mutants(src *source) (all []mutant, dead int, err error) {
 			if o.only != "" && o.only != m.ID && o.only != m.File && o.only != fmt.Sprintf("%s:%d", m.File, m.Line) {
 				continue
 			}
+			if src.instant(m) {
+				continue
+			}
 			if !src.compiles(m) {
 				dead++
 				continue

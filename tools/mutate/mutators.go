@@ -22,6 +22,7 @@ type mutant struct {
 	Kind string `json:"kind"`
 	Old  string `json:"old"`
 	New  string `json:"new"`
+	Text string `json:"text"` // the line that it begins in
 
 	start, end int           // bytes of the file
 	decl       *ast.FuncDecl // the function; nil: it stands in none
@@ -71,7 +72,8 @@ func mutantsOf(file string, src []byte) ([]mutant, error) {
 	lines, count := strings.Split(string(src), "\n"), make(map[string]int)
 	for i := range f.found {
 		m := &f.found[i]
-		content := strings.Join([]string{m.File, m.Func, strings.TrimSpace(lines[m.Line-1]), m.Kind, m.Old, m.New}, "\x00")
+		m.Text = strings.TrimSpace(lines[m.Line-1])
+		content := strings.Join([]string{m.File, m.Func, m.Text, m.Kind, m.Old, m.New}, "\x00")
 		count[content]++
 		m.ID = fmt.Sprintf("%.4x", sha256.Sum256([]byte(content+strconv.Itoa(count[content]))))
 	}

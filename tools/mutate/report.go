@@ -101,7 +101,7 @@ func (r *report) print(w io.Writer) {
 		return strings.Compare(fmt.Sprintf("%s%06d", a.File, a.Line), fmt.Sprintf("%s%06d", b.File, b.Line))
 	})
 	for _, m := range r.survivors {
-		fmt.Fprintln(w, "survived:", m)
+		fmt.Fprintf(w, "survived: %s\n    in: %s\n", m, m.Text)
 	}
 	n := r.count[killed] + r.count[timedOut] + r.count[survived] + r.count["equivalent"]
 	fmt.Fprintf(w, "\n| package | mutants | killed | timed out | equivalent | survived | do not run | in |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
