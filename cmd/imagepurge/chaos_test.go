@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,8 +35,8 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breaker closed %d times, %d workers ended by themselves; felt: %v",
-		h.seed, h.next, len(court.entries), court.deletes(), len(h.lost), h.breakers, h.selves, n.met)
+	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breakers closed %d times, %d bystanders missed, %d workers ended by themselves; felt: %v",
+		h.seed, h.next, court.calls(), court.deletes(), len(h.lost), h.breakers, len(h.missed), h.selves, n.met)
 	h.checkDatabase()
 	if t.Failed() || len(found) > 0 {
 		n.report(t, found, court)
@@ -56,7 +57,7 @@ func inflict(t *testing.T, seed uint64, d time.Duration, binary string) *nemesis
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), d+3*time.Minute)
 	defer cancel()
-	if err := h.handIn(ctx, 120); err != nil {
+	if err := h.handIn(ctx, 100); err != nil {
 		t.Fatal(err)
 	}
 	for place := range h.crew {
@@ -104,41 +105,33 @@ func (n *nemesis) wantAll(t *testing.T) {
 // others is what a shop does meanwhile.
 const others = "others upload an image"
 
-// between is what the operator does once a fault is over: he starts again what has
-// ended, closes a breaker, and hands in more.
+// between is what the operator does once a fault is over.
 func (n *nemesis) between(ctx context.Context) {
-	ended, err := n.h.tend()
-	if err != nil {
-		n.fail(err)
-	}
-	for _, what := range ended {
-		n.note("%s", what)
-	}
-	closed, err := n.h.closeBreaker(ctx)
-	if err != nil {
-		n.fail(err)
-	}
-	if closed {
-		n.note("the operator closed the breaker")
-	}
-	if err := n.h.handIn(ctx, 30); err != nil {
+	if err := errors.Join(n.operate(ctx), n.h.handIn(ctx, 25)); err != nil {
 		n.fail(err)
 	}
 }
 
-// shop uploads an image for one customer after another of those that are purged
-// of all, each once.
+// operate is what the operator does again and again: he starts again what has ended,
+// closes breakers, and decides what waits for him.
+func (n *nemesis) operate(ctx context.Context) error {
+	ended, err := n.h.tend()
+	closed, err2 := n.h.closeBreakers(ctx)
+	decided, err3 := n.h.decide(ctx)
+	for _, what := range slices.Concat(ended, closed, decided) {
+		n.note("%s", what)
+	}
+	return errors.Join(err, err2, err3)
+}
+
+// shop uploads an image for one customer after another, each once.
 func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 	done := make(map[int64]bool)
 	for ctx.Err() == nil {
 		wait(ctx, spread(r, 50*time.Millisecond, 250*time.Millisecond))
 		n.h.mu.Lock()
-		s := n.h.stages[r.IntN(len(n.h.stages))]
+		id := n.h.crowd.ID(r.IntN(n.h.next))
 		n.h.mu.Unlock()
-		if len(s.all) == 0 {
-			continue
-		}
-		id := s.all[r.IntN(len(s.all))]
 		if done[id] {
 			continue
 		}
@@ -155,10 +148,8 @@ func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 func (n *nemesis) heal(ctx context.Context) {
 	h := n.h
 	n.note("everything is mended")
-	for _, s := range h.stages {
-		if err := h.ensure(ctx, s); err != nil {
-			n.fail(err)
-		}
+	if err := h.ensure(ctx); err != nil {
+		n.fail(err)
 	}
 	limit := time.Now().Add(90 * time.Second)
 	h.until("everything has ended", func() bool {
@@ -166,17 +157,10 @@ func (n *nemesis) heal(ctx context.Context) {
 			n.fail(errors.New("not everything has ended a minute and a half after the last fault"))
 			return true
 		}
-		ended, err := h.tend()
-		for _, what := range ended {
-			n.note("%s", what)
-		}
-		closed, err2 := h.closeBreaker(ctx)
-		if closed {
-			n.note("the operator closed the breaker")
-		}
-		open, err3 := h.one(ctx, "SELECT count(*) FROM image_deletion_tasks WHERE finished_at IS NULL")
-		if err != nil || err2 != nil || err3 != nil {
-			n.fail(errors.Join(err, err2, err3))
+		err := n.operate(ctx)
+		open, err2 := h.one(ctx, "SELECT count(*) FROM image_deletion_tasks WHERE finished_at IS NULL OR "+undecided)
+		if err = errors.Join(err, err2); err != nil {
+			n.fail(err)
 			return true
 		}
 		wait(ctx, 100*time.Millisecond)
