@@ -67,6 +67,8 @@ func (h *house) judgeAll(ctx context.Context) (verdict, *court, error) {
 	c.gather()
 	for customer := range c.entries {
 		c.nothingElse(customer)
+		c.oneAtATime(customer)
+		c.answers(customer)
 	}
 	for i := range c.next {
 		c.orderly(c.crowd.ID(i))
@@ -77,6 +79,7 @@ func (h *house) judgeAll(ctx context.Context) (verdict, *court, error) {
 	}
 	for _, t := range c.now {
 		c.ended(t)
+		c.listings(t)
 		c.believed(t)
 	}
 	if err := c.rows(ctx); err != nil {
@@ -103,6 +106,19 @@ func (c *court) nothingElse(customer int64) {
 				c.find(customer, "entry %d: DELETE %v removed "+harm+", %.8s, that it was not meant for", e.Seq, e.Indexes, d)
 			case !e.by.of.target(d):
 				c.find(customer, "entry %d: DELETE %v removed "+harm+", %.8s, no target of task %d", e.Seq, e.Indexes, d, e.by.task)
+			}
+		}
+	}
+}
+
+// oneAtATime: no DELETE arrives while another of its customer may still run, whatever
+// tasks and labels they are of.
+func (c *court) oneAtATime(customer int64) {
+	deletes := slices.DeleteFunc(slices.Clone(c.entries[customer]), func(e *entry) bool { return !e.ours(sandbox.KindDelete) })
+	for _, a := range deletes {
+		for _, b := range deletes {
+			if b.ReceivedAt.After(a.ReceivedAt) && b.ReceivedAt.Before(a.ExecutedAt) {
+				c.find(customer, "entry %d: DELETE %v arrived while entry %d, DELETE %v, was still to run", b.Seq, b.Indexes, a.Seq, a.Indexes)
 			}
 		}
 	}
@@ -186,6 +202,39 @@ func (c *court) ended(t *knownTask) {
 	}
 	if t.came != want {
 		c.find(t.customer, "task %d came to %+v, want %+v", t.ID, t.came, want)
+	}
+}
+
+// answers: what the rows say of a DELETE's answer is what the journal says of it, also
+// those that a restore took back.
+func (c *court) answers(customer int64) {
+	for _, s := range c.sends[customer] {
+		var what string
+		switch e := s.entry; {
+		case s.class == "deleted" && (e == nil || !e.removed(s.key)):
+			what = "it removed nothing"
+		case s.class == "no_such_image" && (e == nil || !e.Executed || len(e.Removed) > 0):
+			what = "there was an image"
+		case !s.inDoubt() && s.class != "deleted" && e != nil && len(e.Removed) > 0:
+			what = "it ran"
+		}
+		if what != "" {
+			c.find(customer, "task %d, call %d: the row says %s, the journal that %s", s.task, s.sequence, s.class, what)
+		}
+	}
+}
+
+// listings: each listing on record is one that the server gave just then.
+func (c *court) listings(t *knownTask) {
+	for _, call := range t.calls {
+		given := func(e *entry) bool {
+			return e.ours(sandbox.KindList) && e.Executed &&
+				!e.ExecutedAt.Before(call.sent.Add(-clocksDiffer)) && !e.ExecutedAt.After(call.answered.Add(clocksDiffer)) &&
+				slices.EqualFunc(e.stood, call.shown, func(stood, shown string) bool { return short(stood) == shown })
+		}
+		if call.class == "listed" && !slices.ContainsFunc(c.entries[t.customer], given) {
+			c.find(t.customer, "task %d, call %d: the server never gave a listing of %.8s", t.ID, call.sequence, call.shown)
+		}
 	}
 }
 

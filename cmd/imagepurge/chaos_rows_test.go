@@ -20,6 +20,13 @@ var contradictions = map[string]string{
 WHERE i.state IN ('planned', 'intended', 'unknown') AND t.state = 'completed'`,
 	"a task's counts are not those of its images": `SELECT t.customer_id FROM image_deletion_tasks t LEFT JOIN task_images i ON i.task_id = t.id
 GROUP BY t.id HAVING t.images_deleted <> count(*) FILTER (WHERE i.state = 'deleted') OR t.images_found <> count(*) FILTER (WHERE i.state <> 'bystander')`,
+	"a task's calls are not those that were sent for it": `SELECT t.customer_id FROM image_deletion_tasks t LEFT JOIN image_calls c ON c.task_id = t.id
+GROUP BY t.id HAVING t.api_calls <> count(*) FILTER (WHERE c.sent_at IS NOT NULL OR c.kind = 'delete' AND c.class IS NULL)`,
+	"an image's sends are not the DELETEs for it": `SELECT t.customer_id FROM image_deletion_tasks t JOIN task_images i ON i.task_id = t.id
+LEFT JOIN image_calls c ON c.task_id = t.id AND c.image_key = i.image_key AND (c.sent_at IS NOT NULL OR c.class IS NULL)
+GROUP BY t.id, i.image_key, i.sends HAVING i.sends <> count(c.sequence)`,
+	"an end is not in the audit log": `SELECT t.customer_id FROM image_deletion_tasks t WHERE t.outcome IS DISTINCT FROM (
+SELECT a.details->>'outcome' FROM audit_entries a WHERE a.task_id = t.id AND a.action = 'task.finish' ORDER BY a.id DESC LIMIT 1)`,
 	"a task's calls are not numbered without a gap": `SELECT t.customer_id FROM image_deletion_tasks t JOIN image_calls c ON c.task_id = t.id
 GROUP BY t.id HAVING t.call_sequence < max(c.sequence) OR count(*) <> max(c.sequence)`,
 	"a call is of an epoch after its task's": `SELECT t.customer_id FROM image_deletion_tasks t JOIN image_calls c ON c.task_id = t.id WHERE c.lease_epoch > t.lease_epoch`,
