@@ -217,3 +217,34 @@ func (c *court) deletes() map[string]int {
 	}
 	return by
 }
+
+// wantCases checks that the world was what it is meant to be: the labels came to be one
+// organisation, customers were purged by two tasks in turns, and images that were to
+// stay stood behind what was deleted of those who were to lose all.
+func (c *court) wantCases(ctx context.Context) {
+	c.Helper()
+	if n, err := c.one(ctx, "SELECT count(DISTINCT remote_id) FROM organizations"); n != 1 || err != nil {
+		c.Errorf("the two labels are %d organisations (%v)", n, err)
+	}
+	shared, behind := 0, 0
+	for _, all := range c.entries {
+		tasks := make(map[int64]bool)
+		for _, e := range all {
+			if e.by == nil || len(e.Removed) == 0 {
+				continue
+			}
+			tasks[e.by.task] = true
+			after := e.stood[e.Removed[0].Position+1:]
+			if e.by.of.named == nil && slices.ContainsFunc(after, func(d string) bool { return !e.by.of.target(d) }) {
+				behind++
+			}
+		}
+		if len(tasks) > 1 {
+			shared++
+		}
+	}
+	c.Logf("%d customers lost images by two tasks; %d DELETEs of tasks of all had an image behind that stays", shared, behind)
+	if shared == 0 || behind == 0 {
+		c.Error("a case was never met")
+	}
+}

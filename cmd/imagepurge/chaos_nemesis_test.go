@@ -307,8 +307,14 @@ func (n *nemesis) restore(ctx context.Context, r *rand.Rand) (string, bool, erro
 	wait(ctx, time.Until(stopped.Add(chaosSettle)))
 	// 5. and 6.
 	for _, args := range []string{"doctor", "doctor --recount", "status"} {
-		if _, err := h.order(strings.Fields(args)...); err != nil {
-			return "", false, err
+		// The doctor's listing for each label may meet a fault of the API's own.
+		for try := 0; ; try++ {
+			if _, err = h.order(strings.Fields(args)...); err == nil {
+				break
+			}
+			if try == 5 {
+				return "", false, err
+			}
 		}
 	}
 	if _, err := h.order("resume", "--reason", "restored"); err != nil {

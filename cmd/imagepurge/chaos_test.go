@@ -37,6 +37,7 @@ func TestChaos(t *testing.T) {
 	}
 	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breakers closed %d times, %d bystanders missed, %d workers ended by themselves; felt: %v",
 		h.seed, h.next, court.calls(), court.deletes(), len(h.lost), h.breakers, len(h.missed), h.selves, n.met)
+	court.wantCases(t.Context())
 	h.checkDatabase()
 	if t.Failed() || len(found) > 0 {
 		n.report(t, found, court)
@@ -124,7 +125,8 @@ func (n *nemesis) operate(ctx context.Context) error {
 	return errors.Join(err, err2, err3)
 }
 
-// shop uploads an image for one customer after another, each once.
+// shop uploads an image for one customer after another, each once: half of them are
+// being purged just then, and what is new stands behind their targets.
 func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 	done := make(map[int64]bool)
 	for ctx.Err() == nil {
@@ -132,6 +134,13 @@ func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 		n.h.mu.Lock()
 		id := n.h.crowd.ID(r.IntN(n.h.next))
 		n.h.mu.Unlock()
+		if r.IntN(2) == 0 {
+			// Where the database is down just now it is anybody.
+			open, _ := column[int64](ctx, n.h, "SELECT customer_id FROM image_deletion_tasks WHERE listed AND finished_at IS NULL ORDER BY id")
+			if len(open) > 0 {
+				id = open[r.IntN(len(open))]
+			}
+		}
 		if done[id] {
 			continue
 		}
