@@ -43,6 +43,12 @@ func (w *world) another(name string, o sandbox.Options, lines ...string) brand {
 // serving is a world whose settings file has these brands.
 func (w *world) serving(brands ...brand) *world {
 	w.Helper()
+	return w.servingFrom("brands.yaml", brands...)
+}
+
+// servingFrom is serving with a settings file of its own.
+func (w *world) servingFrom(file string, brands ...brand) *world {
+	w.Helper()
 	var b strings.Builder
 	b.WriteString("organizations:\n")
 	for _, x := range brands {
@@ -51,8 +57,8 @@ func (w *world) serving(brands ...brand) *world {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
 	}
-	w.file("brands.yaml", b.String())
-	return w.with("CAPILLARY_BASE_URL", "CAPILLARY_USERNAME", "CAPILLARY_PASSWORD", "CAPILLARY_RATE_PER_MINUTE", "TILL_PASSWORD="+till.Password, "IMAGEPURGE_CONFIG=brands.yaml")
+	w.file(file, b.String())
+	return w.with("CAPILLARY_BASE_URL", "CAPILLARY_USERNAME", "CAPILLARY_PASSWORD", "CAPILLARY_RATE_PER_MINUTE", "TILL_PASSWORD="+till.Password, "IMAGEPURGE_CONFIG="+file)
 }
 
 func (w *world) brand(name string, crowd sandbox.Population, lines ...string) brand {

@@ -46,18 +46,18 @@ type house struct {
 
 	crew     [3]*process
 	links    sync.Mutex // held while a link is spoilt, and while nothing may be
+	desk     sync.Mutex // held by who decides of tasks
 	mu       sync.Mutex // guards what follows
 	ran      []*process
-	named    map[int64][]string // the targets' digests, of customers with named images
-	stages   []stage
+	orders   map[int64][]order // what was asked for, by customer
+	lists    []list
 	next     int // of the population, to hand in
 	lost     []known
-	breakers int // closed by the operator
-	selves   int // workers that ended by themselves
+	breakers int     // closed by the operator
+	retried  int     // batches
+	missed   []int64 // customers of whom a bystander was said to be missing
+	selves   int     // workers that ended by themselves
 }
-
-// stage is a part of the work, handed in at one time.
-type stage struct{ all, named []int64 }
 
 // chaosShares are the sandbox's own customers, as its command line makes them.
 func chaosShares(seed uint64, n int) (sandbox.Population, []string) {
@@ -77,16 +77,16 @@ func newHouse(t testing.TB, seed uint64, customers int, binary string) *house {
 	crowd, shares := chaosShares(seed, customers)
 	// The world's own sandbox only knows how everybody stood at the beginning.
 	w := newWorldOn(t, sandbox.Options{Seed: seed, Population: crowd}, c.url(c.address(), "imagepurge"))
-	h := &house{world: w, seed: seed, binary: binary, crowd: crowd, cluster: c, named: make(map[int64][]string)}
+	h := &house{world: w, seed: seed, binary: binary, crowd: crowd, cluster: c, orders: make(map[int64][]order)}
 	h.startSandbox(append(shares, "--listen", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--rate", "0", "--faults", "0.08",
 		"--latency", "100ms", "--latency-p99", "500ms", "--username", till.Username, "--password", till.Password))
 	h.toDatabase = newLink(t, "database", c.address())
 	h.toAPI = newLink(t, "API", strings.TrimPrefix(h.sandboxURL, "http://"))
-	h.world = w.with("CAPILLARY_BASE_URL="+h.sandboxURL, "IMAGEPURGE_REQUEST_TIMEOUT="+chaosTimeout.String(),
-		"IMAGEPURGE_SETTLE="+chaosSettle.String(), "IMAGEPURGE_LEASE="+chaosLease.String(), "IMAGEPURGE_LISTING_LAG=200ms",
-		"IMAGEPURGE_VIEW_MAX_AGE=10s", "IMAGEPURGE_MAX_ATTEMPTS=1000", "CAPILLARY_RATE_PER_MINUTE=2400",
-		"IMAGEPURGE_SCHEDULE=0 0 * * *", "IMAGEPURGE_WINDOW=24h") // always open
-	h.theirs = h.with("DATABASE_URL="+c.url(h.toDatabase.address, "imagepurge"), "CAPILLARY_BASE_URL=http://"+h.toAPI.address)
+	h.world = w.servingFrom("past-the-links.yaml", labelsAt(h.sandboxURL)...).with(
+		"IMAGEPURGE_REQUEST_TIMEOUT="+chaosTimeout.String(), "IMAGEPURGE_SETTLE="+chaosSettle.String(),
+		"IMAGEPURGE_LEASE="+chaosLease.String(), "IMAGEPURGE_LISTING_LAG=200ms", "IMAGEPURGE_VIEW_MAX_AGE=10s", "IMAGEPURGE_MAX_ATTEMPTS=1000")
+	h.theirs = h.servingFrom("through-the-links.yaml", labelsAt("http://"+h.toAPI.address)...).
+		with("DATABASE_URL=" + c.url(h.toDatabase.address, "imagepurge"))
 	h.must(0, "migrate")
 	return h
 }
@@ -166,9 +166,13 @@ func (h *house) order(args ...string) (string, error) {
 	return p.out.String(), nil
 }
 
-// work starts a worker in a place of the crew.
+// work starts a worker in a place of the crew. All but the first give tasks up soon.
 func (h *house) work(place int) error {
-	p, err := h.launch(h.binary, h.theirs.env, "run", "--wait", "2m")
+	w := h.theirs
+	if place > 0 {
+		w = w.with("IMAGEPURGE_MAX_ATTEMPTS=2")
+	}
+	p, err := h.launch(h.binary, w.env, "run", "--wait", "2m")
 	h.crew[place] = p
 	return err
 }
@@ -203,78 +207,17 @@ func (h *house) one(ctx context.Context, sql string, args ...any) (n int, err er
 	return n, err
 }
 
-// handIn gives the workers the next customers of the population.
-func (h *house) handIn(ctx context.Context, n int) error {
-	var s stage
-	for range n {
-		if h.next == h.crowd.Len() {
-			break
-		}
-		id := h.crowd.ID(h.next)
-		c := h.api.Model().Initially(id)
-		if c.Standing == sandbox.Present && len(c.Images) > 1 && h.next%4 != 0 {
-			// All but the last: whatever shifts by one hits an image that stays.
-			var digests []string
-			for _, im := range c.Images[:len(c.Images)-1] {
-				digests = append(digests, digest(im.Token))
-			}
-			h.mu.Lock()
-			h.named[id] = digests
-			h.mu.Unlock()
-			s.named = append(s.named, id)
-		} else {
-			s.all = append(s.all, id)
-		}
-		h.next++
-	}
-	h.mu.Lock()
-	h.stages = append(h.stages, s)
-	h.mu.Unlock()
-	return h.ensure(ctx, s)
-}
-
-// ensure hands in whoever of a stage has no task: after a restore they may all be
-// missing again.
-func (h *house) ensure(ctx context.Context, s stage) error {
-	all, err := h.without(ctx, s.all)
-	if err != nil {
-		return err
-	}
-	if len(all) > 0 {
-		if _, err := h.order("enqueue", h.list(fmt.Sprintf("list-%d-%d.csv", all[0], time.Now().UnixNano()), all...)); err != nil {
-			return err
-		}
-	}
-	named, err := h.without(ctx, s.named)
-	if err != nil || len(named) == 0 {
-		return err
-	}
-	return h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on"); err != nil {
-				return err
-			}
-			for _, id := range named {
-				if _, err := tx.Exec(ctx, "INSERT INTO image_deletion_tasks (customer_id, image_tokens) VALUES ($1, $2)", id, h.named[id]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-}
-
-// without returns the customers that have no task.
-func (h *house) without(ctx context.Context, ids []int64) (missing []int64, err error) {
+// column reads one column past the links.
+func column[T any](ctx context.Context, h *house, sql string, args ...any) (all []T, err error) {
 	err = h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT w.customer FROM unnest($1::bigint[]) AS w (customer) WHERE NOT EXISTS (SELECT FROM image_deletion_tasks t WHERE t.customer_id = w.customer) ORDER BY 1", ids)
+		rows, err := conn.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
-		missing, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		all, err = pgx.CollectRows(rows, pgx.RowTo[T])
 		return err
 	})
-	return missing, err
+	return all, err
 }
 
 // upload is what a shop does meanwhile: one more image, at the end.
@@ -282,20 +225,70 @@ func (h *house) upload(ctx context.Context, customer int64) error {
 	return send(ctx, fmt.Sprintf("%s/sandbox/customers/%d/images", h.sandboxURL, customer))
 }
 
-// closeBreaker plays the operator who finds the breaker open and knows that the
-// API is well.
-func (h *house) closeBreaker(ctx context.Context) (closed bool, err error) {
-	n, err := h.one(ctx, "SELECT count(*) FROM organizations WHERE breaker_reason IS NOT NULL")
-	if err != nil || n == 0 {
-		return false, err
+// closeBreakers plays the operator who finds a breaker open and knows that the API
+// is well.
+func (h *house) closeBreakers(ctx context.Context) (closed []string, err error) {
+	open, err := column[string](ctx, h, "SELECT name FROM organizations WHERE breaker_reason IS NOT NULL")
+	for _, label := range open {
+		if _, err := h.order("org", "close-breaker", label, "--reason", "the way to the API is mended"); err != nil {
+			return closed, err
+		}
+		closed = append(closed, "the operator closed the breaker of "+label)
+		h.breakers++
 	}
-	if _, err := h.order("org", "close-breaker", "default", "--reason", "the way to the API is mended"); err != nil {
-		return false, err
+	return closed, err
+}
+
+// undecided is true of a task that waits for the operator: it met too many faults, or
+// another task's DELETE may have removed what it misses, and a restore or a crash took
+// the answer.
+const undecided = "outcome IN ('attempts_exhausted', 'bystander_missing') AND batch_id NOT IN (SELECT id FROM batches WHERE state = 'cancelled')"
+
+// decide plays the operator who looks at what waits for him, and lets it go on.
+func (h *house) decide(ctx context.Context) (decided []string, err error) {
+	h.desk.Lock()
+	defer h.desk.Unlock()
+	batches, err := column[int64](ctx, h, "SELECT DISTINCT batch_id FROM image_deletion_tasks WHERE state = 'failed' AND "+undecided)
+	for _, id := range batches {
+		if _, err := h.order("batch", "retry", number(id), "--reason", "the way to the API is mended"); err != nil {
+			return decided, err
+		}
+		decided = append(decided, fmt.Sprintf("the operator tried batch %d again", id))
+		h.retried++
 	}
-	h.mu.Lock()
-	h.breakers++
-	h.mu.Unlock()
-	return true, nil
+	if err != nil {
+		return decided, err
+	}
+	tasks, err := column[int64](ctx, h, "SELECT id FROM image_deletion_tasks WHERE state = 'review' AND "+undecided)
+	for _, id := range tasks {
+		customer, err := column[int64](ctx, h, "SELECT customer_id FROM image_deletion_tasks WHERE id = $1", id)
+		if err != nil {
+			return decided, err
+		}
+		if _, err := h.order("task", "resolve", number(id), "--retry", "--reason", "it was another task"); err != nil {
+			return decided, err
+		}
+		decided = append(decided, fmt.Sprintf("the operator tried task %d again: a bystander is missing", id))
+		h.missed = append(h.missed, customer...)
+	}
+	return decided, err
+}
+
+// recall cancels a batch of which a DELETE's outcome is unknown, as soon as there is one.
+func (h *house) recall(ctx context.Context) (batch int64, err error) {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
+		inDoubt, err := column[int64](ctx, h, `SELECT b.id FROM batches b JOIN image_deletion_tasks t ON t.batch_id = b.id
+JOIN task_images i ON i.task_id = t.id AND i.state = 'unknown'
+WHERE b.intake_key LIKE $1 AND b.state = 'active' AND t.finished_at IS NULL LIMIT 1`, recallable+"%")
+		if err != nil || len(inDoubt) == 0 {
+			continue
+		}
+		h.desk.Lock()
+		defer h.desk.Unlock()
+		_, err = h.order("batch", "cancel", number(inDoubt[0]), "--reason", "the wrong list")
+		return inDoubt[0], err
+	}
+	return 0, nil
 }
 
 // journal is the sandbox's own.

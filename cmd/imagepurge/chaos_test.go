@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,8 +39,9 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breaker closed %d times, %d workers ended by themselves; felt: %v",
-		h.seed, h.next, len(court.entries), court.deletes(), len(h.lost), h.breakers, h.selves, n.met)
+	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breakers closed %d times, %d batches retried, %d bystanders missed, %d workers ended by themselves; felt: %v",
+		h.seed, h.next, court.calls(), court.deletes(), len(h.lost), h.breakers, h.retried, len(h.missed), h.selves, n.met)
+	court.wantCases(t.Context())
 	h.checkDatabase()
 	if t.Failed() || len(found) > 0 {
 		n.report(t, found, court)
@@ -60,7 +62,7 @@ func inflict(t *testing.T, seed uint64, d time.Duration, binary string) *nemesis
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), d+2*chaosPatience)
 	defer cancel()
-	if err := h.handIn(ctx, 120); err != nil {
+	if err := h.handIn(ctx, 100); err != nil {
 		t.Fatal(err)
 	}
 	for place := range h.crew {
@@ -71,17 +73,21 @@ func inflict(t *testing.T, seed uint64, d time.Duration, binary string) *nemesis
 	var lanes sync.WaitGroup
 	meanwhile, enough := context.WithCancel(ctx)
 	lanes.Go(func() { n.shop(meanwhile, rand.New(rand.NewPCG(seed, 3))) })
-	var links sync.WaitGroup
-	links.Go(func() {
+	var beside sync.WaitGroup
+	beside.Go(func() {
 		r := rand.New(rand.NewPCG(seed, 2))
 		n.torment(ctx, "links", n.linkFaults(r), r, func() { wait(ctx, spread(r, 100*time.Millisecond, 900*time.Millisecond)) })
+	})
+	beside.Go(func() {
+		r := rand.New(rand.NewPCG(seed, 4))
+		n.torment(ctx, "people", n.peopleFaults(), r, func() { wait(ctx, spread(r, time.Second, 3*time.Second)) })
 	})
 	r := rand.New(rand.NewPCG(seed, 1))
 	n.torment(ctx, "servers", n.serverFaults(r), r, func() {
 		n.between(ctx)
 		wait(ctx, spread(r, 300*time.Millisecond, 1500*time.Millisecond))
 	})
-	links.Wait()
+	beside.Wait()
 	enough()
 	lanes.Wait()
 	n.heal(ctx)
@@ -95,7 +101,7 @@ func (n *nemesis) wantAll(t *testing.T) {
 	}
 	kinds := []string{others}
 	r := rand.New(rand.NewPCG(0, 0)) // of no consequence: the order is not looked at
-	for _, f := range append(n.serverFaults(r), n.linkFaults(r)...) {
+	for _, f := range slices.Concat(n.serverFaults(r), n.linkFaults(r), n.peopleFaults()) {
 		kinds = append(kinds, f.kind)
 	}
 	for _, kind := range kinds {
@@ -108,41 +114,41 @@ func (n *nemesis) wantAll(t *testing.T) {
 // others is what a shop does meanwhile.
 const others = "others upload an image"
 
-// between is what the operator does once a fault is over: he starts again what has
-// ended, closes a breaker, and hands in more.
+// between is what the operator does once a fault is over.
 func (n *nemesis) between(ctx context.Context) {
-	ended, err := n.h.tend()
-	if err != nil {
-		n.fail(err)
-	}
-	for _, what := range ended {
-		n.note("%s", what)
-	}
-	closed, err := n.h.closeBreaker(ctx)
-	if err != nil {
-		n.fail(err)
-	}
-	if closed {
-		n.note("the operator closed the breaker")
-	}
-	if err := n.h.handIn(ctx, 30); err != nil {
+	if err := errors.Join(n.operate(ctx), n.h.handIn(ctx, 25)); err != nil {
 		n.fail(err)
 	}
 }
 
-// shop uploads an image for one customer after another of those that are purged
-// of all, each once.
+// operate is what the operator does again and again: he starts again what has ended,
+// closes breakers, and decides what waits for him.
+func (n *nemesis) operate(ctx context.Context) error {
+	ended, err := n.h.tend()
+	closed, err2 := n.h.closeBreakers(ctx)
+	decided, err3 := n.h.decide(ctx)
+	for _, what := range slices.Concat(ended, closed, decided) {
+		n.note("%s", what)
+	}
+	return errors.Join(err, err2, err3)
+}
+
+// shop uploads an image for one customer after another, each once: half of them are
+// being purged just then, and what is new stands behind their targets.
 func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 	done := make(map[int64]bool)
 	for ctx.Err() == nil {
 		wait(ctx, spread(r, 50*time.Millisecond, 250*time.Millisecond))
 		n.h.mu.Lock()
-		s := n.h.stages[r.IntN(len(n.h.stages))]
+		id := n.h.crowd.ID(r.IntN(n.h.next))
 		n.h.mu.Unlock()
-		if len(s.all) == 0 {
-			continue
+		if r.IntN(2) == 0 {
+			// Where the database is down just now it is anybody.
+			open, _ := column[int64](ctx, n.h, "SELECT customer_id FROM image_deletion_tasks WHERE listed AND finished_at IS NULL ORDER BY id")
+			if len(open) > 0 {
+				id = open[r.IntN(len(open))]
+			}
 		}
-		id := s.all[r.IntN(len(s.all))]
 		if done[id] {
 			continue
 		}
@@ -159,10 +165,8 @@ func (n *nemesis) shop(ctx context.Context, r *rand.Rand) {
 func (n *nemesis) heal(ctx context.Context) {
 	h := n.h
 	n.note("everything is mended")
-	for _, s := range h.stages {
-		if err := h.ensure(ctx, s); err != nil {
-			n.fail(err)
-		}
+	if err := h.ensure(ctx); err != nil {
+		n.fail(err)
 	}
 	limit := time.Now().Add(chaosPatience)
 	h.until("everything has ended", func() bool {
@@ -170,17 +174,10 @@ func (n *nemesis) heal(ctx context.Context) {
 			n.fail(fmt.Errorf("not everything has ended %v after the last fault", chaosPatience))
 			return true
 		}
-		ended, err := h.tend()
-		for _, what := range ended {
-			n.note("%s", what)
-		}
-		closed, err2 := h.closeBreaker(ctx)
-		if closed {
-			n.note("the operator closed the breaker")
-		}
-		open, err3 := h.one(ctx, "SELECT count(*) FROM image_deletion_tasks WHERE finished_at IS NULL")
-		if err != nil || err2 != nil || err3 != nil {
-			n.fail(errors.Join(err, err2, err3))
+		err := n.operate(ctx)
+		open, err2 := h.one(ctx, "SELECT count(*) FROM image_deletion_tasks WHERE finished_at IS NULL OR "+undecided)
+		if err = errors.Join(err, err2); err != nil {
+			n.fail(err)
 			return true
 		}
 		wait(ctx, 100*time.Millisecond)
