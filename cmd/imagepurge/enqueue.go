@@ -24,7 +24,7 @@ const badLinesShown = 1000
 type enqueueFlags struct {
 	column, format, key, organization, requestedBy, reason, rejects string
 	deadline                                                        string
-	skipInvalid, dryRun, paused                                     bool
+	skipInvalid, wholeLast, dryRun, paused                          bool
 	priority                                                        int
 }
 
@@ -38,6 +38,10 @@ CSV with a header that has customer_id, NDJSON, or one id a line; .gz as well.
 
 One bad line refuses the whole file, and says which and why. With --skip-invalid
 the rest is taken in, and the bad lines are written to FILE.rejects.
+
+A last line without its line end is a bad one: where a list was cut on its way, the
+beginning of an id is often another customer's. Of a list known to be whole,
+--last-line-is-whole takes it in.
 
 The same content is taken in once: while a batch of it is not finished, that batch
 is named and nothing is taken in. --key makes this independent of the content.`,
@@ -57,6 +61,7 @@ is named and nothing is taken in. --key makes this independent of the content.`,
 	fl.StringVar(&f.reason, "reason", "", "why")
 	fl.StringVar(&f.rejects, "rejects", "", "`file` for the bad lines with --skip-invalid (FILE.rejects)")
 	fl.BoolVar(&f.skipInvalid, "skip-invalid", false, "take in the good lines of a file with bad ones")
+	fl.BoolVar(&f.wholeLast, "last-line-is-whole", false, "take in a last line without its line end: the list is known not to be cut")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "list and count only: no image is deleted")
 	fl.BoolVar(&f.paused, "paused", false, "nothing is done until: imagepurge batch resume")
 	fl.StringVar(&f.deadline, "deadline", "", "`day` by which it has to be done, such as 2026-12-01; it pulls the batch forward from thirty days before")
@@ -86,7 +91,7 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		return err
 	}
 	defer in.Close()
-	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format)})
+	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format), LastLineIsWhole: f.wholeLast})
 	if err != nil {
 		return intakeError(name, err)
 	}
@@ -268,7 +273,7 @@ func (s *idSource) badLine(line *intake.LineError) error {
 			}
 		}
 	}
-	if _, err := fmt.Fprintf(s.rejects, "%s\n", line.Raw); err != nil {
+	if _, err := s.rejects.Write(line.Raw); err != nil {
 		return fmt.Errorf("write the rejects: %w", err)
 	}
 	return nil
@@ -285,9 +290,6 @@ func (s *idSource) end() error {
 	}
 	if s.good == 0 {
 		return errors.New("no customer id in the file; nothing was taken in")
-	}
-	if s.reader.CutShort() {
-		s.a.note("imagepurge: warning: the last line has no line end: was the file transferred whole?")
 	}
 	return nil
 }
