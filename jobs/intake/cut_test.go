@@ -127,6 +127,19 @@ func TestWhatStandsBehindTheLastLineEnd(t *testing.T) {
 	}
 }
 
+// Files put together in one .gz of which one was cut: two ids would become a third.
+func TestNoLineIsMadeOfTwoMembers(t *testing.T) {
+	const want = "fatal: line 2: a part of the gzip file ends within this line: put together of files of which one may be cut; " +
+		"if it is one whole list, unpack it first: gzip -dc FILE | imagepurge enqueue -"
+	for _, members := range [][]string{{"1\n70000", "0021\n3\n"}, {"1\n70000", "", "0021\n3\n"}, {"1\n700002", "0", "0"}} {
+		for _, whole := range []bool{false, true} {
+			if diff := cmp.Diff(readAll(gzipped(members...), Options{LastLineIsWhole: whole}), []string{"1=1", want}); diff != "" {
+				t.Errorf("%q (-got +want)\n%s", members, diff)
+			}
+		}
+	}
+}
+
 // Property: any bytes, cut anywhere, give the ids that the whole gives, as far as
 // they go; and what was rejected gives none when it is read again.
 func FuzzCut(f *testing.F) {

@@ -64,7 +64,7 @@ func TestReadsIDs(t *testing.T) {
 		{"largest", "9223372036854775807\n", Options{}, []string{"1=9223372036854775807"}},
 
 		{"gzip", gzipped("1\n2\n"), Options{}, []string{"1=1", "2=2"}},
-		{"gzip of several members", gzipped("1\n2", "2\n3\n"), Options{}, []string{"1=1", "2=22", "3=3"}},
+		{"gzip of several members", gzipped("", "1\n", "22\r", "\n3\n", ""), Options{}, []string{"1=1", "2=22", "3=3"}},
 		{"gzip with a byte order mark within", gzipped("\xEF\xBB\xBFcustomer_id\n1\n"), Options{}, []string{"2=1"}},
 
 		{"CSV", "customer_id,name\n1,A\n2,B\n", Options{}, []string{"2=1", "3=2"}},
