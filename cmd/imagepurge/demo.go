@@ -217,7 +217,7 @@ func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (i
 	if err := errors.Join(out.Flush(), f.Close()); err != nil {
 		return 0, err
 	}
-	in, err := os.Open(path)
+	in, err := a.openList(path)
 	if err != nil {
 		return 0, err
 	}
@@ -230,8 +230,8 @@ func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (i
 	if err != nil {
 		return 0, err
 	}
-	ids := &idSource{a: a, reader: reader}
-	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: "customers.csv", RequestedBy: "demo", Reason: "a demonstration", Person: a.person()}, ids)
+	ids := &idSource{a: a, list: in, reader: reader}
+	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: in.name, RequestedBy: "demo", Reason: "a demonstration", Person: a.person()}, ids)
 	if err != nil {
 		return 0, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +40,7 @@ the rest is taken in, and the bad lines are written to FILE.rejects.
 
 A last line without its line end is a bad one: where a list was cut on its way, the
 beginning of an id is often another customer's. Of a list known to be whole,
---last-line-is-whole takes it in.
+--last-line-is-whole takes it in. A file that changes while it is read is refused.
 
 The same content is taken in once: while a batch of it is not finished, that batch
 is named and nothing is taken in. --key makes this independent of the content.`,
@@ -86,14 +85,14 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 	if err != nil {
 		return err
 	}
-	in, name, err := a.openFile(file)
+	in, err := a.openList(file)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format), LastLineIsWhole: f.wholeLast})
 	if err != nil {
-		return intakeError(name, err)
+		return intakeError(in.name, err)
 	}
 	d, err := a.open(ctx, s)
 	if err != nil {
@@ -110,12 +109,12 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 			f.rejects = "stdin.rejects"
 		}
 	}
-	ids := &idSource{a: a, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects,
+	ids := &idSource{a: a, list: in, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects,
 		// What is done with the ids belongs to the content: a dry run of a list isn't
 		// the list.
 		preamble: []string{"dry_run", fmt.Sprint(f.dryRun)}}
 	taken, err := d.TakeIn(ctx, repository.Intake{
-		Organization: org.ID, Name: name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
+		Organization: org.ID, Name: in.name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
 		RequestedBy: f.requestedBy, Reason: f.reason, Priority: f.priority, Deadline: until, Settings: set, Person: a.person(),
 	}, ids)
 	if err := errors.Join(err, ids.close()); err != nil {
@@ -123,21 +122,9 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 		if errors.As(err, &key) {
 			return hint(key, "imagepurge batch show %d, or choose another --key", key.Batch)
 		}
-		return intakeError(name, err)
+		return intakeError(in.name, err)
 	}
 	return a.tellIntake(ctx, d, s, taken, ids, f)
-}
-
-// openFile opens a file, or stdin for "-".
-func (a *app) openFile(file string) (io.ReadCloser, string, error) {
-	if file == "-" {
-		return io.NopCloser(a.stdin), "stdin", nil
-	}
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, "", fmt.Errorf("read the list: %w", err)
-	}
-	return in, filepath.Base(file), nil
 }
 
 func intakeError(name string, err error) error {
@@ -220,6 +207,7 @@ func effective(o settings.Organization) repository.Settings {
 // idSource feeds an intake and keeps account of bad lines.
 type idSource struct {
 	a           *app
+	list        *list
 	reader      *intake.Reader
 	skip        bool
 	preamble    []string
@@ -281,6 +269,9 @@ func (s *idSource) badLine(line *intake.LineError) error {
 
 // end decides whether what was read is taken in.
 func (s *idSource) end() error {
+	if err := s.list.unchanged(); err != nil {
+		return err
+	}
 	if s.bad > badLinesShown {
 		s.a.note("… and %s more bad lines", term.Number(int64(s.bad-badLinesShown)))
 	}

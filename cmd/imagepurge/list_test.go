@@ -1,11 +1,16 @@
 package main_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -78,6 +83,44 @@ func (w *world) at(t *testing.T) *world {
 	return &other
 }
 
+// held starts a command and lets it come as far as its first write to the table.
+// Whatever is done before release is done while it runs.
+func (w *world) held(table string, cmd *exec.Cmd) (p *process, release func()) {
+	w.Helper()
+	tx, err := w.pool.Begin(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		if err := tx.Rollback(context.WithoutCancel(w.Context())); err != nil {
+			w.Error(err)
+		}
+	})
+	w.Cleanup(release)
+	if _, err := tx.Exec(w.Context(), "LOCK TABLE "+table+" IN SHARE MODE"); err != nil {
+		w.Fatal(err)
+	}
+	p = w.startCmd(cmd)
+	w.until("it waits for "+table, func() bool {
+		if !p.running() {
+			w.Fatalf("ended before: %s", p)
+		}
+		return w.count("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass", table) > 0
+	})
+	return p, release
+}
+
+// opened is a file where programs run, to be read.
+func (w *world) opened(name string) *os.File {
+	w.Helper()
+	f, err := os.Open(filepath.Join(w.dir, name))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { f.Close() })
+	return f
+}
+
 // Of a list that was cut on its way the last line may be the beginning of an id, and
 // that is often another customer's.
 func TestACutListIsRefused(t *testing.T) {
@@ -119,4 +162,91 @@ func TestACutListIsRefused(t *testing.T) {
 			w.wantRefused(w.startWith([]byte(whole[:len(whole)/2]), args...).wait(), w.trace(), "cut off")
 		}
 	})
+}
+
+// A list that changes while it is read may be half of one and half of another.
+func TestAListThatChangesIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{})
+	in := filepath.Join(w.dir, "list.txt")
+	whole := strings.ReplaceAll(manyLines(50_000), "none\n", "")
+	other := strings.ReplaceAll(whole, "7000", "8000")
+	write := func(flag int, text string) func() error {
+		return func() error {
+			f, err := os.OpenFile(in, os.O_WRONLY|flag, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString(text)
+			return errors.Join(err, f.Close())
+		}
+	}
+	old := time.Now().Add(-time.Hour)
+	replace := func() error {
+		return errors.Join(os.WriteFile(in+".new", []byte(whole), 0o600), os.Chtimes(in+".new", old, old), os.Rename(in+".new", in))
+	}
+	byPath := []string{"enqueue", "list.txt"}
+	changes := []struct {
+		name   string
+		args   []string
+		change func() error
+	}{
+		{"appended to", byPath, write(os.O_APPEND, "700999999\n")},
+		{"cut", byPath, func() error { return os.Truncate(in, 300_000) }},
+		{"emptied", byPath, func() error { return os.Truncate(in, 0) }},
+		{"written over, of the same size", byPath, write(0, other)},
+		{"made anew under its name", byPath, write(os.O_TRUNC, other)},
+		{"replaced by another of the same size and time", byPath, replace},
+		{"removed", byPath, func() error { return os.Remove(in) }},
+		{"only the bad lines left out", append(byPath, "--skip-invalid", "--last-line-is-whole"), write(os.O_APPEND, "700999999")},
+		{"appended to, by stdin", []string{"enqueue", "-"}, write(os.O_APPEND, "700999999\n")},
+		{"written over, by stdin", []string{"enqueue", "-"}, write(0, other)},
+		{"appended to, by the name of stdin", []string{"enqueue", "/dev/stdin"}, write(os.O_APPEND, "700999999\n")},
+	}
+	for _, c := range changes {
+		t.Run(c.name, func(t *testing.T) {
+			w := w.at(t)
+			w.file("list.txt", whole)
+			if err := os.Chtimes(in, old, old); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(program, c.args...)
+			if c.args[1] != "list.txt" {
+				cmd.Stdin = w.opened("list.txt")
+			}
+			p, release := w.held("organizations", cmd)
+			if err := c.change(); err != nil {
+				t.Fatal(err)
+			}
+			before := w.trace()
+			release()
+			w.wantRefused(p.wait(), before, "changed while it was read", "hint: ")
+		})
+	}
+	t.Run("not changed", func(t *testing.T) {
+		w := w.at(t)
+		w.file("list.txt", whole)
+		p, release := w.held("organizations", exec.Command(program, byPath...))
+		w.opened("list.txt") // others may read it
+		release()
+		if e := p.wait(); e.status != 0 || !strings.Contains(e.err, "50,001 customers") {
+			t.Errorf("%s", e)
+		}
+	})
+}
+
+// What a command prints doesn't become part of the list that it reads, nor of the
+// list that is handed in next.
+func TestAListIsNoPlaceToPrintTo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{})
+	for _, to := range []string{">>", "2>>"} {
+		w.file("list.txt", "700000001\n")
+		before := w.trace()
+		p := w.startCmd(exec.Command("sh", "-c", `"$0" enqueue list.txt `+to+` list.txt`, program))
+		said := func(e ended) string { return e.err + w.files()["list.txt"] }
+		if e := p.wait(); e.status != 1 || w.trace().Rows != before.Rows || !strings.Contains(said(e), "where this command prints to") {
+			t.Errorf("%s: %s", to, e)
+		}
+	}
 }
