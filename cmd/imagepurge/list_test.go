@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +111,58 @@ func (w *world) held(table string, cmd *exec.Cmd) (p *process, release func()) {
 	return p, release
 }
 
+// The rejects never take the place of anything: least of all of the list that is
+// being read, under whatever name.
+func TestRejectsNeverOverwrite(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{})
+	in := func(name string) string { return filepath.Join(w.dir, name) }
+	w.file("list.txt", manyLines(200_000))
+	w.file("only-copy.txt", "the only copy\n")
+	for _, err := range []error{
+		os.Link(in("list.txt"), in("hard-link.txt")), os.Symlink("list.txt", in("link.txt")),
+		os.Symlink("nowhere.txt", in("dangling.txt")), os.Mkdir(in("folder"), 0o700),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.trace()
+	for name, rejects := range map[string]string{
+		"the list itself": "list.txt", "the list by another path": "folder/../list.txt", "by a hard link": "hard-link.txt", "by a link": "link.txt",
+		"a link to nowhere": "dangling.txt", "somebody's only copy": "only-copy.txt", "a folder": "folder", "a device": "/dev/null",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w.at(t)
+			e := w.run("enqueue", "--skip-invalid", "--rejects", rejects, "list.txt")
+			w.wantRefused(e, before, rejects+" is there already", "hint: ", "--rejects")
+		})
+	}
+	t.Run("the list by stdin", func(t *testing.T) {
+		w := w.at(t)
+		cmd := exec.Command(program, "enqueue", "--skip-invalid", "--rejects", "/dev/stdin", "-")
+		cmd.Stdin = w.opened("list.txt")
+		w.wantRefused(w.startCmd(cmd).wait(), before, "/dev/stdin is there already")
+	})
+
+	// With a name for them all goes well; and again, since the same lines under that
+	// name are an earlier try's.
+	first := w.take("--skip-invalid", "--rejects", "new.txt", "list.txt")
+	if first.Customers != 200_001 || first.Invalid != 1 {
+		t.Errorf("%+v", first)
+	}
+	if again := w.take("--skip-invalid", "--rejects", "new.txt", "list.txt"); !again.Existing || again.Batch != first.Batch {
+		t.Errorf("%+v", again)
+	}
+	if info, err := os.Stat(in("new.txt")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the rejects: %v %v", info, err)
+	}
+	before.Files["new.txt"] = "none\n"
+	if diff := cmp.Diff(w.files(), before.Files); diff != "" {
+		t.Errorf("files (-got +want)\n%.2000s", diff)
+	}
+}
+
 // opened is a file where programs run, to be read.
 func (w *world) opened(name string) *os.File {
 	w.Helper()
@@ -119,6 +172,61 @@ func (w *world) opened(name string) *os.File {
 	}
 	w.Cleanup(func() { f.Close() })
 	return f
+}
+
+// An intake that doesn't stand leaves no rejects behind, however it ends; one that
+// stands says what became of them.
+func TestRejectsComeAfterTheIntake(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{})
+	bad := strings.Repeat("a line that is no id\n", 1000)
+	w.file("list.txt", "700000001\n"+bad)
+	before := w.trace()
+	enqueue := []string{program, "enqueue", "--skip-invalid", "list.txt"}
+
+	killed, release := w.held("batches", exec.Command(enqueue[0], enqueue[1:]...))
+	if diff := cmp.Diff(w.files(), before.Files); diff != "" {
+		t.Errorf("files before the intake stands (-got +want)\n%.2000s", diff)
+	}
+	killed.signal(syscall.SIGKILL)
+	killed.wait()
+	release()
+	if diff := cmp.Diff(w.trace(), before); diff != "" {
+		t.Errorf("of a killed intake (-got +want)\n%.2000s", diff)
+	}
+
+	full := exec.Command("sh", append([]string{"-c", `ulimit -f 8; exec "$@"`, "sh"}, enqueue...)...) // blocks of 512 bytes
+	w.wantRefused(w.startCmd(full).wait(), before, "write the rejects", "file too large")
+	w.wantRefused(w.run("enqueue", "--skip-invalid", "--rejects", "nowhere/bad.txt", "list.txt"), before, "write the rejects", "nowhere")
+
+	// Somebody takes the name while the intake is being committed.
+	late, release := w.held("batches", exec.Command(enqueue[0], enqueue[1:]...))
+	w.file("list.txt.rejects", "somebody's\n")
+	release()
+	e := late.wait()
+	batch := strings.TrimSpace(e.out)
+	if e.status != 1 || w.count("SELECT count(*) FROM batches WHERE id::text = $1", batch) != 1 {
+		t.Errorf("not said that the batch stands: %s", e)
+	}
+	for _, says := range []string{"batch " + batch + " stands", "1,000 bad lines", "list.txt.rejects is there already", "hint: ", "--rejects"} {
+		if !strings.Contains(e.err, says) {
+			t.Errorf("does not say %q: %s", says, e)
+		}
+	}
+	// As the hint says.
+	e = w.must(0, "enqueue", "--skip-invalid", "list.txt", "--rejects", "other.txt")
+	if strings.TrimSpace(e.out) != batch || !strings.Contains(e.err, "1,000 bad lines were left out and written to other.txt") {
+		t.Errorf("%s", e)
+	}
+	before.Files["list.txt.rejects"], before.Files["other.txt"] = "somebody's\n", bad
+	if diff := cmp.Diff(w.files(), before.Files); diff != "" {
+		t.Errorf("files (-got +want)\n%.2000s", diff)
+	}
+	// What a dry run has left out is left out in earnest as well.
+	e = w.must(0, "enqueue", "--skip-invalid", "list.txt", "--rejects", "other.txt", "--dry-run")
+	if strings.TrimSpace(e.out) == batch || !strings.Contains(e.err, "1,000 bad lines were left out; they stand in other.txt already") {
+		t.Errorf("%s", e)
+	}
 }
 
 // Of a list that was cut on its way the last line may be the beginning of an id, and
