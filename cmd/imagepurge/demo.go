@@ -205,16 +205,15 @@ func (st *stage) settings() settings.Settings {
 // takeInDemo writes the list as a file and takes it in as anyone would.
 func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (int64, error) {
 	path := filepath.Join(st.dir, "customers.csv")
-	f, err := os.Create(path)
+	err := writeNew(path, func(w io.Writer) error {
+		out := bufio.NewWriter(w)
+		fmt.Fprintln(out, "customer_id")
+		for i := range st.people.Len() {
+			fmt.Fprintln(out, st.people.ID(i))
+		}
+		return out.Flush()
+	})
 	if err != nil {
-		return 0, err
-	}
-	out := bufio.NewWriter(f)
-	fmt.Fprintln(out, "customer_id")
-	for i := range st.people.Len() {
-		fmt.Fprintln(out, st.people.ID(i))
-	}
-	if err := errors.Join(out.Flush(), f.Close()); err != nil {
 		return 0, err
 	}
 	in, err := a.openList(path)

@@ -358,3 +358,31 @@ func TestAListIsNoPlaceToPrintTo(t *testing.T) {
 		}
 	}
 }
+
+// A report that is written to a file is a new file, whole or not there.
+func TestAReportNeverOverwrites(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandbox.Options{})
+	batch := number(w.take(w.list("list.csv", 700000001)).Batch)
+	if err := os.Symlink("nowhere.csv", filepath.Join(w.dir, "dangling.csv")); err != nil {
+		t.Fatal(err)
+	}
+	before := w.trace()
+	for _, name := range []string{"list.csv", "dangling.csv", "/dev/null"} {
+		if e := w.must(1, "report", batch, "--file", name); !strings.Contains(e.err, name+" is there already") {
+			t.Errorf("%s", e)
+		}
+	}
+	full := w.startCmd(exec.Command("sh", "-c", `ulimit -f 0; exec "$@"`, "sh", program, "report", batch, "--file", "full.csv"))
+	if e := full.wait(); e.status != 1 || !strings.Contains(e.err, "file too large") {
+		t.Errorf("%s", e)
+	}
+	if diff := cmp.Diff(w.trace(), before); diff != "" {
+		t.Errorf("a trace (-got +want)\n%s", diff)
+	}
+	before.Files["new.csv"] = w.must(0, "report", batch).out
+	w.must(0, "report", batch, "--file", "new.csv")
+	if diff := cmp.Diff(w.trace(), before); diff != "" {
+		t.Errorf("the report (-got +want)\n%s", diff)
+	}
+}
