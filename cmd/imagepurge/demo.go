@@ -205,19 +205,18 @@ func (st *stage) settings() settings.Settings {
 // takeInDemo writes the list as a file and takes it in as anyone would.
 func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (int64, error) {
 	path := filepath.Join(st.dir, "customers.csv")
-	f, err := os.Create(path)
+	err := writeNew(path, func(w io.Writer) error {
+		out := bufio.NewWriter(w)
+		fmt.Fprintln(out, "customer_id")
+		for i := range st.people.Len() {
+			fmt.Fprintln(out, st.people.ID(i))
+		}
+		return out.Flush()
+	})
 	if err != nil {
 		return 0, err
 	}
-	out := bufio.NewWriter(f)
-	fmt.Fprintln(out, "customer_id")
-	for i := range st.people.Len() {
-		fmt.Fprintln(out, st.people.ID(i))
-	}
-	if err := errors.Join(out.Flush(), f.Close()); err != nil {
-		return 0, err
-	}
-	in, err := os.Open(path)
+	in, err := a.openList(path)
 	if err != nil {
 		return 0, err
 	}
@@ -230,8 +229,8 @@ func (a *app) takeInDemo(ctx context.Context, st *stage, s settings.Settings) (i
 	if err != nil {
 		return 0, err
 	}
-	ids := &idSource{a: a, reader: reader}
-	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: "customers.csv", RequestedBy: "demo", Reason: "a demonstration", Person: a.person()}, ids)
+	ids := &idSource{a: a, list: in, reader: reader}
+	taken, err := st.d.TakeIn(ctx, repository.Intake{Organization: org, Name: in.name, RequestedBy: "demo", Reason: "a demonstration", Person: a.person()}, ids)
 	if err != nil {
 		return 0, err
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +22,7 @@ const badLinesShown = 1000
 type enqueueFlags struct {
 	column, format, key, organization, requestedBy, reason, rejects string
 	deadline                                                        string
-	skipInvalid, dryRun, paused                                     bool
+	skipInvalid, wholeLast, dryRun, paused                          bool
 	priority                                                        int
 }
 
@@ -37,7 +35,12 @@ func (a *app) enqueueCommand() *cobra.Command {
 CSV with a header that has customer_id, NDJSON, or one id a line; .gz as well.
 
 One bad line refuses the whole file, and says which and why. With --skip-invalid
-the rest is taken in, and the bad lines are written to FILE.rejects.
+the rest is taken in, and the bad lines are written to FILE.rejects, a new file:
+nothing is ever written over.
+
+A last line without its line end is a bad one: where a list was cut on its way, the
+beginning of an id is often another customer's. Of a list known to be whole,
+--last-line-is-whole takes it in. A file that changes while it is read is refused.
 
 The same content is taken in once: while a batch of it is not finished, that batch
 is named and nothing is taken in. --key makes this independent of the content.`,
@@ -55,8 +58,9 @@ is named and nothing is taken in. --key makes this independent of the content.`,
 	fl.StringVar(&f.organization, "organization", "", "`name` of the organisation")
 	fl.StringVar(&f.requestedBy, "requested-by", "", "who asked for it")
 	fl.StringVar(&f.reason, "reason", "", "why")
-	fl.StringVar(&f.rejects, "rejects", "", "`file` for the bad lines with --skip-invalid (FILE.rejects)")
+	fl.StringVar(&f.rejects, "rejects", "", "new `file` for the bad lines with --skip-invalid (FILE.rejects)")
 	fl.BoolVar(&f.skipInvalid, "skip-invalid", false, "take in the good lines of a file with bad ones")
+	fl.BoolVar(&f.wholeLast, "last-line-is-whole", false, "take in a last line without its line end: the list is known not to be cut")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "list and count only: no image is deleted")
 	fl.BoolVar(&f.paused, "paused", false, "nothing is done until: imagepurge batch resume")
 	fl.StringVar(&f.deadline, "deadline", "", "`day` by which it has to be done, such as 2026-12-01; it pulls the batch forward from thirty days before")
@@ -81,14 +85,14 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 	if err != nil {
 		return err
 	}
-	in, name, err := a.openFile(file)
+	in, err := a.openList(file)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format)})
+	reader, err := intake.NewReader(in, intake.Options{Column: f.column, Format: intake.Format(f.format), LastLineIsWhole: f.wholeLast})
 	if err != nil {
-		return intakeError(name, err)
+		return intakeError(in.name, err)
 	}
 	d, err := a.open(ctx, s)
 	if err != nil {
@@ -105,34 +109,26 @@ func (a *app) enqueue(ctx context.Context, file string, f enqueueFlags) (err err
 			f.rejects = "stdin.rejects"
 		}
 	}
-	ids := &idSource{a: a, reader: reader, skip: f.skipInvalid, rejectsFile: f.rejects,
+	ids := &idSource{a: a, list: in, reader: reader, skip: f.skipInvalid, rejects: rejects{path: f.rejects},
 		// What is done with the ids belongs to the content: a dry run of a list isn't
 		// the list.
 		preamble: []string{"dry_run", fmt.Sprint(f.dryRun)}}
+	defer ids.rejects.close()
 	taken, err := d.TakeIn(ctx, repository.Intake{
-		Organization: org.ID, Name: name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
+		Organization: org.ID, Name: in.name, Key: f.key, DryRun: f.dryRun, Paused: f.paused,
 		RequestedBy: f.requestedBy, Reason: f.reason, Priority: f.priority, Deadline: until, Settings: set, Person: a.person(),
 	}, ids)
-	if err := errors.Join(err, ids.close()); err != nil {
+	if err != nil {
 		var key *repository.KeyTakenError
 		if errors.As(err, &key) {
 			return hint(key, "imagepurge batch show %d, or choose another --key", key.Batch)
 		}
-		return intakeError(name, err)
+		return intakeError(in.name, err)
 	}
-	return a.tellIntake(ctx, d, s, taken, ids, f)
-}
-
-// openFile opens a file, or stdin for "-".
-func (a *app) openFile(file string) (io.ReadCloser, string, error) {
-	if file == "-" {
-		return io.NopCloser(a.stdin), "stdin", nil
+	if ids.rejects.lines != nil {
+		err = ids.rejects.place(a, taken.Batch, ids.bad)
 	}
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, "", fmt.Errorf("read the list: %w", err)
-	}
-	return in, filepath.Base(file), nil
+	return errors.Join(a.tellIntake(ctx, d, s, taken, ids.bad, f), err)
 }
 
 func intakeError(name string, err error) error {
@@ -214,14 +210,14 @@ func effective(o settings.Organization) repository.Settings {
 
 // idSource feeds an intake and keeps account of bad lines.
 type idSource struct {
-	a           *app
-	reader      *intake.Reader
-	skip        bool
-	preamble    []string
-	digest      intake.Digest
-	good, bad   int
-	rejectsFile string
-	rejects     *os.File
+	a         *app
+	list      *list
+	reader    *intake.Reader
+	skip      bool
+	preamble  []string
+	digest    intake.Digest
+	good, bad int
+	rejects   rejects
 }
 
 func (s *idSource) Next() (int, int64, bool, error) {
@@ -256,26 +252,14 @@ func (s *idSource) badLine(line *intake.LineError) error {
 	if !s.skip {
 		return nil
 	}
-	if s.rejects == nil {
-		f, err := os.OpenFile(s.rejectsFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return fmt.Errorf("write the rejects: %w", err)
-		}
-		s.rejects = f
-		if h := s.reader.Header(); len(h) > 0 {
-			if _, err := fmt.Fprintf(f, "%s\n", h); err != nil {
-				return fmt.Errorf("write the rejects: %w", err)
-			}
-		}
-	}
-	if _, err := fmt.Fprintf(s.rejects, "%s\n", line.Raw); err != nil {
-		return fmt.Errorf("write the rejects: %w", err)
-	}
-	return nil
+	return s.rejects.add(s.reader.Header(), line.Raw)
 }
 
 // end decides whether what was read is taken in.
 func (s *idSource) end() error {
+	if err := s.list.unchanged(); err != nil {
+		return err
+	}
 	if s.bad > badLinesShown {
 		s.a.note("… and %s more bad lines", term.Number(int64(s.bad-badLinesShown)))
 	}
@@ -286,21 +270,11 @@ func (s *idSource) end() error {
 	if s.good == 0 {
 		return errors.New("no customer id in the file; nothing was taken in")
 	}
-	if s.reader.CutShort() {
-		s.a.note("imagepurge: warning: the last line has no line end: was the file transferred whole?")
-	}
-	return nil
+	return s.rejects.ready()
 }
 
 func (s *idSource) Digest() [sha256.Size]byte {
 	return [sha256.Size]byte(s.digest.Sum(s.preamble...))
-}
-
-func (s *idSource) close() error {
-	if s.rejects == nil {
-		return nil
-	}
-	return s.rejects.Close()
 }
 
 // intaken is what enqueue prints for scripts.
@@ -321,7 +295,7 @@ type intaken struct {
 	Late      bool       `json:"misses_deadline"`
 }
 
-func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, t repository.Intaken, ids *idSource, f enqueueFlags) error {
+func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, t repository.Intaken, bad int, f enqueueFlags) error {
 	ends, err := a.reckon(ctx, d, s, t.Batch)
 	if err != nil {
 		return err
@@ -330,7 +304,7 @@ func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, 
 	if !ok { // done already, or of an organisation that the settings don't know
 		plan = reckoned{Batch: t.Batch}
 	}
-	out := intaken{Batch: t.Batch, Customers: t.Tasks, Existing: t.Existing, Repeated: t.Repeated, Invalid: ids.bad, DryRun: f.dryRun, Paused: f.paused,
+	out := intaken{Batch: t.Batch, Customers: t.Tasks, Existing: t.Existing, Repeated: t.Repeated, Invalid: bad, DryRun: f.dryRun, Paused: f.paused,
 		Calls: plan.Calls, Nights: plan.Night, Until: plan.Until, Unknown: plan.Unknown, Deadline: plan.Deadline, Late: plan.Late}
 	if t.Earlier > 0 {
 		out.Earlier = &t.Earlier
@@ -350,9 +324,6 @@ func (a *app) tellIntake(ctx context.Context, d *database, s settings.Settings, 
 		}
 		if t.Repeated > 0 {
 			a.note("%s lines repeat a customer: one task each", term.Number(t.Repeated))
-		}
-		if ids.bad > 0 {
-			a.note("%s bad lines were left out and written to %s", term.Number(int64(ids.bad)), ids.rejectsFile)
 		}
 		what := "to purge"
 		if f.dryRun {

@@ -139,7 +139,7 @@ func TestFormsOfAList(t *testing.T) {
 		"list.csv.gz": {zip("customer_id\n51\n52\n"), nil},
 		"column.csv":  {"CustId;Shop\n61;1\n62;1\n", []string{"--column", "CustId"}},
 		"twice.csv":   {"customer_id\n71\n72\n71\n", nil},
-		"last.csv":    {"customer_id\n81\n82", nil},
+		"last.csv":    {"customer_id\n81\n82", []string{"--last-line-is-whole"}},
 	} {
 		got := w.take(append(c.flags, w.file(name, c.content))...)
 		ids := w.tasks(got.Batch)

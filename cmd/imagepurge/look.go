@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -41,28 +40,28 @@ func (a *app) reportCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&format, "format", "", "csv (the default) or json")
 	c.Flags().StringVar(&state, "state", "", "only customers in this state; the CSV is a valid list for enqueue")
-	c.Flags().StringVar(&file, "file", "", "write to a `file` instead of stdout")
+	c.Flags().StringVar(&file, "file", "", "write to a new `file` instead of stdout")
 	return c
 }
 
-func (a *app) report(ctx context.Context, d *database, n int64, format, state, file string) (err error) {
+func (a *app) report(ctx context.Context, d *database, n int64, format, state, file string) error {
 	b, err := d.Batch(ctx, n)
 	if err != nil {
 		return notFoundHint(err)
 	}
-	w := a.out.Out
-	if file != "" {
-		f, err2 := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err2 != nil {
-			return fmt.Errorf("write the report: %w", err2)
+	write := func(w io.Writer) error {
+		if format == "json" {
+			return jsonReport(ctx, d, w, b, state)
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		w = f
+		return csvReport(ctx, d, w, n, state)
 	}
-	if format == "json" {
-		return jsonReport(ctx, d, w, b, state)
+	if file == "" {
+		return write(a.out.Out)
 	}
-	return csvReport(ctx, d, w, n, state)
+	if err := writeNew(file, write); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
 }
 
 func csvReport(ctx context.Context, d *database, w io.Writer, n int64, state string) error {

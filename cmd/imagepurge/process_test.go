@@ -48,14 +48,21 @@ func (w *world) start(args ...string) *process { w.Helper(); return w.startWith(
 
 func (w *world) startWith(stdin []byte, args ...string) *process {
 	w.Helper()
-	p := &process{w: w, args: args, cmd: exec.Command(program, args...), out: &output{}, errOut: &output{}, done: make(chan struct{}), began: time.Now()}
+	cmd := exec.Command(program, args...)
+	if stdin != nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	return w.startCmd(cmd)
+}
+
+// startCmd starts a command in the world's folder, with its environment alone.
+func (w *world) startCmd(cmd *exec.Cmd) *process {
+	w.Helper()
+	p := &process{w: w, args: cmd.Args[1:], cmd: cmd, out: &output{}, errOut: &output{}, done: make(chan struct{}), began: time.Now()}
 	for _, k := range slices.Sorted(maps.Keys(w.env)) {
 		p.cmd.Env = append(p.cmd.Env, k+"="+w.env[k])
 	}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, p.out, p.errOut
-	if stdin != nil {
-		p.cmd.Stdin = bytes.NewReader(stdin)
-	}
 	if err := p.cmd.Start(); err != nil {
 		w.Fatal(err)
 	}

@@ -24,16 +24,16 @@ type csvReader struct {
 // readID reads the record that begins with the line in hand. A reason means
 // that it is bad, an error that nothing can be read any more.
 func (c *csvReader) readID(l *lineReader) (id int64, raw []byte, reason string, err error) {
-	raw = l.text
+	raw = l.raw
 	var field []byte
 	var fields int
-	if bytes.IndexByte(raw, '"') < 0 {
-		field, fields = c.cut(raw)
+	if bytes.IndexByte(l.text, '"') < 0 {
+		field, fields = c.cut(l.text)
 	} else {
 		if reason, err = c.parse(l); err != nil {
 			return 0, nil, "", err
 		}
-		raw = withoutLineEnd(c.raw)
+		raw = c.raw
 		if reason != "" {
 			return 0, raw, reason, nil
 		}
@@ -47,7 +47,7 @@ func (c *csvReader) readID(l *lineReader) (id int64, raw []byte, reason string, 
 		return 0, raw, fmt.Sprintf("%s, the header has %d", plural(fields, "field"), c.fields), nil
 	}
 	id, reason = parseID(field)
-	if reason != "" && bytes.Equal(raw, c.header) {
+	if reason != "" && bytes.Equal(withoutLineEnd(raw), c.header) {
 		reason = "the header again (several files put together?)"
 	}
 	return id, raw, reason, nil

@@ -13,9 +13,10 @@ var ErrEmpty = errors.New("no customer ids")
 type LineError struct {
 	Line   int    // where the record begins
 	Reason string // "empty", "not a number", …
-	// Raw is the whole record as it stands in the file, without its line end,
-	// at most 1 MiB. It is customers' data: for the file of rejects only,
-	// never for a log, a message or the database.
+	// Raw is the whole record as it stands in the file, at most 1 MiB and its line
+	// end; a record without one has none here, so that it stays bad in the file of
+	// rejects. It is customers' data: for that file only, never for a log, a
+	// message or the database.
 	Raw []byte `json:"-"`
 }
 

@@ -19,6 +19,7 @@ const (
 	reasonThousands   = "has thousands separators"
 	reasonSeveral     = "more than one value, or a decimal comma"
 	reasonDigits      = "has digits other than 0 to 9"
+	reasonCut         = "no line end behind it: the list may be cut (--last-line-is-whole if it is not)"
 )
 
 // parseID reads a positive int64 in ASCII digits, surrounded by space at most.

@@ -47,6 +47,10 @@ type Options struct {
 	Column string
 	// Format of the file; empty means Auto.
 	Format Format
+	// LastLineIsWhole takes in a last record without its line end. Otherwise that
+	// is a bad line: of a list that was cut on its way it may be the beginning of an
+	// id, which is often another customer's.
+	LastLineIsWhole bool
 }
 
 // Row is one customer's id and the physical line, from 1, on which its record
@@ -62,6 +66,7 @@ type Reader struct {
 	lines  *lineReader
 	format Format
 	column string
+	whole  bool // Options.LastLineIsWhole
 	csv    csvReader
 	again  bool  // the line in hand was looked at by NewReader and is still to be read
 	any    bool  // a record was seen, good or bad
@@ -79,6 +84,7 @@ func NewReader(r io.Reader, o Options) (*Reader, error) {
 		lines:  newLineReader(plain),
 		format: o.Format,
 		column: strings.TrimSpace(o.Column),
+		whole:  o.LastLineIsWhole,
 	}
 	if in.column == "" {
 		in.column = DefaultColumn
@@ -164,14 +170,14 @@ func (r *Reader) next() (Row, error) {
 		} else if err := r.lines.next(); err != nil {
 			return Row{}, err
 		}
-		if blank(r.lines.text, r.csv.delimiter) {
+		if blank(r.lines.text, r.csv.delimiter) && !r.cut() {
 			continue
 		}
 		line := r.lines.line
 		var (
 			id     int64
 			reason string
-			raw    = r.lines.text
+			raw    = r.lines.raw
 		)
 		switch r.format {
 		case CSV:
@@ -180,9 +186,12 @@ func (r *Reader) next() (Row, error) {
 				return Row{}, err
 			}
 		case NDJSON:
-			id, reason = idOfObject(raw, r.column)
+			id, reason = idOfObject(r.lines.text, r.column)
 		default:
-			id, reason = parseID(unquoted(raw))
+			id, reason = parseID(unquoted(r.lines.text))
+		}
+		if r.cut() {
+			reason = reasonCut
 		}
 		if reason != "" {
 			return Row{}, &LineError{Line: line, Reason: reason, Raw: append([]byte(nil), raw...)}
@@ -199,11 +208,8 @@ func (r *Reader) Format() Format { return r.format }
 // be mended and taken in by itself.
 func (r *Reader) Header() []byte { return r.csv.header }
 
-// CutShort reports whether the last line had no line end. Such a file is
-// read in full, but a transfer that broke off looks the same, and the last id
-// may have lost digits: worth a word to who hands it in. It's known once Next
-// has returned io.EOF.
-func (r *Reader) CutShort() bool { return r.lines.cutShort }
+// cut tells that the line in hand is the last and may be the beginning of one.
+func (r *Reader) cut() bool { return r.lines.noEnd && !r.whole }
 
 // formatOf tells the format by the first line that isn't blank.
 func formatOf(first []byte) Format {

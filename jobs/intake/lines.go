@@ -23,11 +23,11 @@ type lineReader struct {
 	start, end int   // what is read and not yet handed out: buf[start:end]
 	srcErr     error // what src ended with
 	err        error // sticky
-	cutShort   bool
 
-	line int    // number of the line in hand, from 1
-	text []byte // the line without its end; good until the next call of next
-	raw  []byte // the same with it
+	line  int    // number of the line in hand, from 1
+	text  []byte // the line without its end; good until the next call of next
+	raw   []byte // the same with it
+	noEnd bool   // the line in hand is the last and has no end
 }
 
 func newLineReader(src io.Reader) *lineReader {
@@ -77,7 +77,7 @@ func (l *lineReader) next() error {
 			case i == l.start:
 				return l.fail(io.EOF)
 			}
-			l.cutShort = true
+			l.noEnd = true
 			return l.take(i, i, seen)
 		}
 		scanned := i - l.start

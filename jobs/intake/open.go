@@ -46,7 +46,8 @@ func open(r io.Reader) (io.Reader, error) {
 		if err != nil {
 			return nil, readFailed(0, err)
 		}
-		in = bufio.NewReaderSize(unpacked, 64<<10)
+		unpacked.Multistream(false)
+		in = bufio.NewReaderSize(&members{packed: in, member: unpacked, last: '\n'}, 64<<10)
 	}
 	head, err = in.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -70,6 +71,38 @@ func open(r io.Reader) (io.Reader, error) {
 	return in, nil
 }
 
+// members reads the members of a gzip file one behind the other. Where one ends
+// within a line, files may have been put together of which the first was cut, and
+// two ids would become a third.
+type members struct {
+	packed *bufio.Reader
+	member *gzip.Reader
+	last   byte // of what was unpacked
+	within bool // the member before ended within a line
+}
+
+var errWithinLine = errors.New("a gzip member ends within a line, and another follows")
+
+func (m *members) Read(p []byte) (int, error) {
+	for {
+		n, err := m.member.Read(p)
+		if n > 0 {
+			if m.within {
+				return 0, errWithinLine
+			}
+			m.last = p[n-1]
+		}
+		if errors.Is(err, io.EOF) {
+			m.within = m.last != '\n' && m.last != '\r'
+			err = m.member.Reset(m.packed) // io.EOF: no other member
+			m.member.Multistream(false)
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
 func wrongEncoding(line int, encoding string) error {
 	return &FileError{
 		Line:    line,
@@ -82,6 +115,9 @@ func wrongEncoding(line int, encoding string) error {
 func readFailed(line int, err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
+	case errors.Is(err, errWithinLine):
+		return &FileError{Line: line, Problem: "a part of the gzip file ends within this line: put together of files of which one may be cut",
+			Hint: "if it is one whole list, unpack it first: gzip -dc FILE | imagepurge enqueue -", Err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &FileError{Line: line, Problem: "the data ends too soon: cut off on its way", Hint: "hand it over again", Err: err}
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, &corrupt):
