@@ -26,11 +26,11 @@ WITH RECURSIVE ` + openBatches + `ready AS (
 waiting AS (
     SELECT b.state, t.due_at, t.waiting_for <> 'due' OR t.due_at < clock_timestamp() + interval '1 hour' AS soon
     FROM waiting_in w JOIN batches b ON b.id = w.batch_id
-    CROSS JOIN LATERAL (
+    LEFT JOIN LATERAL (
         SELECT t.due_at, t.waiting_for FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id
           AND ` + notHeld + `
-        ORDER BY t.due_at, t.id LIMIT 1) t
+        ORDER BY t.due_at, t.id LIMIT 1) t ON true
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 leased AS (
