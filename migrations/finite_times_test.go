@@ -2,7 +2,9 @@ package migrations_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,9 +17,14 @@ import (
 	"github.com/imagepurge/imagepurge/migrations"
 )
 
-// upTo makes the schema of an earlier version.
-func upTo(t *testing.T, url string, version int64) {
+// before makes the schema as it was before a file.
+func before(t *testing.T, url, name string) {
 	t.Helper()
+	files, err := filepath.Glob("*_" + name + ".sql")
+	var version int64
+	if _, scan := fmt.Sscanf(strings.Join(files, " "), "%d_", &version); scan != nil {
+		t.Fatal(files, err, scan)
+	}
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
@@ -28,12 +35,12 @@ func upTo(t *testing.T, url string, version int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.UpTo(t.Context(), version); err != nil {
+	if _, err := p.UpTo(t.Context(), version-1); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// unreadable are rows that the schema allowed at version 8, and that stopped all who
+// unreadable are rows that the schema allowed before, and that stopped all who
 // read them. Some needed a setting that only the program was meant to use.
 const unreadable = `
 INSERT INTO image_deletion_tasks (customer_id, deadline) VALUES (1, 'infinity'), (2, '-infinity'), (3, '294276-12-31'), (4, '2027-05-06');
@@ -62,7 +69,7 @@ RESET imagepurge.command`
 func TestRowsThatCannotBeReadAreMended(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
-	upTo(t, url, 8)
+	before(t, url, "finite_times")
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		t.Fatal(err)
