@@ -274,6 +274,7 @@ CREATE TABLE audit_entries (
     task_id bigint,
     reason text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT at_between_1970_and_9999 CHECK (((at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT audit_entries_action_check CHECK ((action ~ '^[a-z]+\.[a-z_]+$'::text))
 );
 
@@ -289,7 +290,9 @@ ALTER TABLE audit_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE batch_arrivals (
     batch_id bigint NOT NULL,
     tasks bigint NOT NULL,
-    deadline timestamp with time zone
+    deadline timestamp with time zone,
+    CONSTRAINT deadline_between_1970_and_9999 CHECK (((deadline >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (deadline <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT tasks_can_be_added CHECK ((abs(tasks) <= '1000000000000'::bigint))
 );
 
 CREATE TABLE batches (
@@ -318,7 +321,10 @@ CREATE TABLE batches (
     CONSTRAINT batches_content_digest_check CHECK ((length(content_digest) = 32)),
     CONSTRAINT batches_intake_key_check CHECK ((intake_key <> ''::text)),
     CONSTRAINT batches_kind_check CHECK ((kind = ANY (ARRAY['file'::text, 'ad_hoc'::text]))),
-    CONSTRAINT batches_state_check CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'cancelled'::text])))
+    CONSTRAINT batches_state_check CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'cancelled'::text]))),
+    CONSTRAINT counts_can_be_added CHECK ((GREATEST(abs(tasks_total), abs(tasks_completed), abs(tasks_failed), abs(tasks_review), abs(tasks_cancelled), abs(images_found), abs(images_deleted), abs(api_calls)) <= '1000000000000000'::bigint)),
+    CONSTRAINT created_at_between_1970_and_9999 CHECK (((created_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (created_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT deadline_between_1970_and_9999 CHECK (((deadline >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (deadline <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 ALTER TABLE batches ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -340,7 +346,9 @@ CREATE TABLE customer_leases (
     rest_until timestamp with time zone,
     CONSTRAINT customer_leases_check CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
     CONSTRAINT customer_leases_check1 CHECK (((lease_owner IS NULL) = (task_id IS NULL))),
-    CONSTRAINT customer_leases_check2 CHECK (((lease_owner IS NULL) = (lease_epoch IS NULL)))
+    CONSTRAINT customer_leases_check2 CHECK (((lease_owner IS NULL) = (lease_epoch IS NULL))),
+    CONSTRAINT lease_until_between_1970_and_9999 CHECK (((lease_until >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (lease_until <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT rest_until_between_1970_and_9999 CHECK (((rest_until >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (rest_until <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='50');
 
@@ -360,6 +368,7 @@ CREATE TABLE image_calls (
     shown bytea,
     worker text NOT NULL,
     lease_epoch bigint NOT NULL,
+    CONSTRAINT answered_at_between_1970_and_9999 CHECK (((answered_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (answered_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT answered_has_a_class CHECK (((answered_at IS NULL) = (class IS NULL))),
     CONSTRAINT delete_names_an_image CHECK ((((kind = 'delete'::text) = ("position" IS NOT NULL)) AND ((kind = 'delete'::text) = (image_key IS NOT NULL)))),
     CONSTRAINT image_calls_class_check CHECK ((class = ANY (ARRAY['listed'::text, 'deleted'::text, 'not_run'::text, 'no_such_image'::text, 'unknown'::text, 'customer_erased'::text, 'customer_not_found'::text, 'customer_merged'::text, 'refused'::text, 'over_limit'::text, 'invalid'::text, 'unexpected'::text, 'not_sent'::text]))),
@@ -369,6 +378,7 @@ CREATE TABLE image_calls (
     CONSTRAINT image_calls_position_check CHECK (("position" >= 0)),
     CONSTRAINT image_calls_sequence_check CHECK ((sequence > 0)),
     CONSTRAINT image_calls_targets_check CHECK ((targets > 0)),
+    CONSTRAINT sent_at_between_1970_and_9999 CHECK (((sent_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (sent_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT shown_are_counted CHECK ((((shown IS NULL) = (images_seen IS NULL)) AND (length(shown) = (8 * images_seen))))
 );
 
@@ -412,7 +422,11 @@ CREATE TABLE image_deletion_tasks (
     contradictions integer DEFAULT 0 NOT NULL,
     refusals integer DEFAULT 0 NOT NULL,
     sort_at timestamp with time zone NOT NULL,
+    CONSTRAINT created_at_between_1970_and_9999 CHECK (((created_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (created_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT deadline_between_1970_and_9999 CHECK (((deadline >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (deadline <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT dry_run_deletes_nothing CHECK (((NOT dry_run) OR (images_deleted = 0))),
+    CONSTRAINT due_at_between_1970_and_9999 CHECK (((due_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (due_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT finished_at_between_1970_and_9999 CHECK (((finished_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (finished_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT finished_at_of_state CHECK (((finished_at IS NOT NULL) = (state = ANY (ARRAY['completed'::text, 'failed'::text, 'review'::text, 'cancelled'::text])))),
     CONSTRAINT image_deletion_tasks_account_id_check CHECK ((account_id <> ''::text)),
     CONSTRAINT image_deletion_tasks_api_calls_check CHECK ((api_calls >= 0)),
@@ -429,6 +443,7 @@ CREATE TABLE image_deletion_tasks (
     CONSTRAINT image_deletion_tasks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'review'::text, 'cancelled'::text, 'held'::text]))),
     CONSTRAINT image_deletion_tasks_waiting_for_check CHECK ((waiting_for = ANY (ARRAY['settle'::text, 'backoff'::text, 'breaker'::text, 'listing_lag'::text, 'customer'::text, 'due'::text]))),
     CONSTRAINT lease_of_state CHECK ((((lease_owner IS NOT NULL) = (state = 'running'::text)) AND ((lease_until IS NOT NULL) = (state = 'running'::text)))),
+    CONSTRAINT lease_until_between_1970_and_9999 CHECK (((lease_until >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (lease_until <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT named_is_snapshot CHECK (((image_tokens IS NULL) OR (scope = 'snapshot'::text) OR (scope IS NULL))),
     CONSTRAINT outcome_of_state CHECK (
 CASE state
@@ -439,8 +454,11 @@ CASE state
     ELSE (outcome IS NULL)
 END),
     CONSTRAINT review_as_review CHECK ((review_as = ANY (ARRAY['merged_customer'::text, 'bystander_missing'::text, 'still_present'::text, 'index_contradiction'::text, 'unexpected_response'::text]))),
+    CONSTRAINT sort_at_between_1960_and_10010 CHECK (((sort_at >= '1960-01-01 00:00:00+00'::timestamp with time zone) AND (sort_at <= '10010-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT started_at_between_1970_and_9999 CHECK (((started_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (started_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT started_by_a_claim CHECK (((started_at IS NOT NULL) = (lease_epoch > 0))),
-    CONSTRAINT tokens_hashed CHECK (((image_tokens IS NULL) OR ((cardinality(image_tokens) > 0) AND (array_position(image_tokens, NULL::text) IS NULL) AND (array_to_string(image_tokens, ','::text) ~ '^[0-9a-f]{64}(,[0-9a-f]{64})*$'::text)))),
+    CONSTRAINT tokens_hashed CHECK (((image_tokens IS NULL) OR ((cardinality(image_tokens) > 0) AND (array_position(image_tokens, NULL::text) IS NULL) AND (array_to_string(image_tokens, ','::text) ~ '^[0-9a-f]{64}(,[0-9a-f]{64})*$'::text) AND (length(array_to_string(image_tokens, ','::text)) = ((65 * cardinality(image_tokens)) - 1))))),
+    CONSTRAINT verified_at_between_1970_and_9999 CHECK (((verified_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (verified_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT waiting_of_state CHECK (((waiting_for IS NULL) OR (state = ANY (ARRAY['pending'::text, 'held'::text]))))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
@@ -463,8 +481,10 @@ CREATE TABLE legal_holds (
     reason text NOT NULL,
     released_at timestamp with time zone,
     released_by text,
+    CONSTRAINT held_at_between_1970_and_9999 CHECK (((held_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (held_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT legal_holds_customer_id_check CHECK ((customer_id > 0)),
-    CONSTRAINT legal_holds_reason_check CHECK ((reason <> ''::text))
+    CONSTRAINT legal_holds_reason_check CHECK ((reason <> ''::text)),
+    CONSTRAINT released_at_between_1970_and_9999 CHECK (((released_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (released_at <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 ALTER TABLE legal_holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -481,7 +501,8 @@ CREATE TABLE organization_schedules (
     schedule text NOT NULL,
     since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     recorded_by text NOT NULL,
-    CONSTRAINT organization_schedules_schedule_check CHECK ((schedule <> ''::text))
+    CONSTRAINT organization_schedules_schedule_check CHECK ((schedule <> ''::text)),
+    CONSTRAINT since_between_1970_and_9999 CHECK (((since >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (since <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 CREATE TABLE organizations (
@@ -505,6 +526,8 @@ CREATE TABLE organizations (
     base_url text,
     settings_recorded text[] DEFAULT '{}'::text[] NOT NULL,
     settings_decided text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT breaker_since_between_1970_and_9999 CHECK (((breaker_since >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (breaker_since <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT created_at_between_1970_and_9999 CHECK (((created_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (created_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT organizations_account_id_check CHECK ((account_id <> ''::text)),
     CONSTRAINT organizations_base_url_check CHECK ((base_url ~ '^https?://[^/?#@]+$'::text)),
     CONSTRAINT organizations_breaker_kind_check CHECK ((breaker_kind = ANY (ARRAY['list'::text, 'delete'::text]))),
@@ -516,7 +539,8 @@ CREATE TABLE organizations (
     CONSTRAINT organizations_scope_check CHECK ((scope = ANY (ARRAY['snapshot'::text, 'until_empty'::text]))),
     CONSTRAINT organizations_settings_decided_check CHECK ((settings_decided <@ ARRAY['mode'::text, 'scope'::text, 'source'::text, 'account_id'::text, 'base_url'::text])),
     CONSTRAINT organizations_settings_recorded_check CHECK ((settings_recorded <@ ARRAY['mode'::text, 'scope'::text, 'source'::text, 'account_id'::text, 'base_url'::text])),
-    CONSTRAINT organizations_source_check CHECK ((source <> ''::text))
+    CONSTRAINT organizations_source_check CHECK ((source <> ''::text)),
+    CONSTRAINT probe_at_between_1970_and_9999 CHECK (((probe_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (probe_at <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 ALTER TABLE organizations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -536,8 +560,10 @@ CREATE TABLE pauses (
     reason text NOT NULL,
     resumed_at timestamp with time zone,
     resumed_by text,
+    CONSTRAINT paused_at_between_1970_and_9999 CHECK (((paused_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (paused_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT pauses_check CHECK (((resumed_at IS NULL) = (resumed_by IS NULL))),
-    CONSTRAINT pauses_reason_check CHECK ((reason <> ''::text))
+    CONSTRAINT pauses_reason_check CHECK ((reason <> ''::text)),
+    CONSTRAINT resumed_at_between_1970_and_9999 CHECK (((resumed_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (resumed_at <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 ALTER TABLE pauses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -568,6 +594,10 @@ CREATE TABLE rate_budgets (
     pace_since timestamp with time zone,
     pace_reserved bigint DEFAULT 0 NOT NULL,
     step_at timestamp with time zone,
+    CONSTRAINT next_slot_before_9999 CHECK ((next_slot <= '9999-12-31 00:00:00+00'::timestamp with time zone)),
+    CONSTRAINT owed_until_before_9999 CHECK ((owed_until <= '9999-12-31 00:00:00+00'::timestamp with time zone)),
+    CONSTRAINT pace_since_between_1970_and_9999 CHECK (((pace_since >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (pace_since <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT paused_until_between_1970_and_9999 CHECK (((paused_until >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (paused_until <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT rate_budgets_check CHECK (((host IS NULL) = (key_digest IS NULL))),
     CONSTRAINT rate_budgets_check1 CHECK (((hourly IS NULL) = (zone IS NULL))),
     CONSTRAINT rate_budgets_check2 CHECK (((pace IS NULL) OR (pace_since IS NOT NULL))),
@@ -578,7 +608,9 @@ CREATE TABLE rate_budgets (
     CONSTRAINT rate_budgets_key_digest_check CHECK ((length(key_digest) = 32)),
     CONSTRAINT rate_budgets_pace_check CHECK ((pace > (0)::double precision)),
     CONSTRAINT rate_budgets_per_minute_check CHECK ((per_minute >= 2)),
-    CONSTRAINT rate_budgets_set_per_minute_check CHECK ((set_per_minute >= 2))
+    CONSTRAINT rate_budgets_set_per_minute_check CHECK ((set_per_minute >= 2)),
+    CONSTRAINT step_at_between_1970_and_9999 CHECK (((step_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (step_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT strikes_between_1970_and_9999 CHECK (((array_position(strikes, NULL::timestamp with time zone) IS NULL) AND ('1970-01-01 00:00:00+00'::timestamp with time zone <= ALL (strikes)) AND ('9999-12-31 00:00:00+00'::timestamp with time zone >= ALL (strikes))))
 )
 WITH (fillfactor='20');
 
@@ -615,10 +647,14 @@ CREATE TABLE schedule_runs (
     opened_by text NOT NULL,
     ended_at timestamp with time zone,
     ended_by text,
+    CONSTRAINT closes_at_between_1970_and_9999 CHECK (((closes_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (closes_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT ended_at_between_1970_and_9999 CHECK (((ended_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (ended_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT opened_at_between_1970_and_9999 CHECK (((opened_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (opened_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT schedule_runs_check CHECK ((closes_at > tick)),
     CONSTRAINT schedule_runs_check1 CHECK (((opened_at >= tick) AND (opened_at < closes_at))),
     CONSTRAINT schedule_runs_check2 CHECK ((ended_at >= closes_at)),
-    CONSTRAINT schedule_runs_check3 CHECK (((ended_at IS NULL) = (ended_by IS NULL)))
+    CONSTRAINT schedule_runs_check3 CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT tick_between_1970_and_9999 CHECK (((tick >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (tick <= '9999-12-31 00:00:00+00'::timestamp with time zone)))
 );
 
 CREATE TABLE server_identity (
@@ -628,6 +664,8 @@ CREATE TABLE server_identity (
     claims_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     epoch_floor bigint DEFAULT 0 NOT NULL,
     seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT claims_from_before_9999 CHECK ((claims_from <= '9999-12-31 00:00:00+00'::timestamp with time zone)),
+    CONSTRAINT seen_at_between_1970_and_9999 CHECK (((seen_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (seen_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT server_identity_epoch_floor_check CHECK ((epoch_floor >= 0)),
     CONSTRAINT server_identity_only_row_check CHECK (only_row)
 );
@@ -644,8 +682,10 @@ CREATE TABLE task_images (
     error_code text,
     sends integer DEFAULT 0 NOT NULL,
     missing boolean DEFAULT false NOT NULL,
+    CONSTRAINT answered_at_between_1970_and_9999 CHECK (((answered_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (answered_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT bystanders_are_never_sent CHECK (((state <> 'bystander'::text) OR (sends = 0))),
     CONSTRAINT gone_has_evidence CHECK (((state <> ALL (ARRAY['deleted'::text, 'absent'::text])) OR (evidence IS NOT NULL))),
+    CONSTRAINT intended_at_between_1970_and_9999 CHECK (((intended_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (intended_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT intended_has_a_time CHECK (((state <> 'intended'::text) OR (intended_at IS NOT NULL))),
     CONSTRAINT only_bystanders_are_missed CHECK (((NOT missing) OR (state = 'bystander'::text))),
     CONSTRAINT sent_before_deleted CHECK (((state <> ALL (ARRAY['intended'::text, 'unknown'::text, 'deleted'::text])) OR (sends > 0))),
@@ -668,6 +708,9 @@ CREATE TABLE workers (
     in_flight integer DEFAULT 0 NOT NULL,
     in_hand integer DEFAULT 0 NOT NULL,
     calls bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT ended_at_between_1970_and_9999 CHECK (((ended_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (ended_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT seen_at_between_1970_and_9999 CHECK (((seen_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (seen_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT started_at_between_1970_and_9999 CHECK (((started_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (started_at <= '9999-12-31 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT workers_calls_check CHECK ((calls >= 0)),
     CONSTRAINT workers_in_flight_check CHECK ((in_flight >= 0)),
     CONSTRAINT workers_in_hand_check CHECK ((in_hand >= 0))

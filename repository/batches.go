@@ -229,11 +229,12 @@ func (s *Store) BatchStanding(ctx context.Context, id int64) (st Standing, err e
 }
 
 // A retried task keeps its images, calls, and epochs; its counts leave the batch
-// until it ends again.
+// until it ends again. What a batch's cancelling closed stays closed.
 const retryChunk = `
-WITH chunk AS (
+WITH batch AS MATERIALIZED (SELECT id FROM batches WHERE id = $1 AND state <> 'cancelled' FOR NO KEY UPDATE),
+chunk AS (
     SELECT t.id, t.state, t.images_found, t.images_deleted, t.api_calls FROM image_deletion_tasks t
-    WHERE t.batch_id = $1 AND t.state IN ('failed', 'review') AND t.state = ANY ($2) AND t.id > $3 AND ($5::bigint = 0 OR t.id = $5)
+    WHERE t.batch_id = (SELECT id FROM batch) AND t.state IN ('failed', 'review') AND t.state = ANY ($2) AND t.id > $3 AND ($5::bigint = 0 OR t.id = $5)
     ORDER BY t.id LIMIT $4 FOR UPDATE SKIP LOCKED
 ),
 again AS (
@@ -246,10 +247,9 @@ again AS (
 ),
 counted AS (
     UPDATE batches b
-    SET tasks_failed = b.tasks_failed - s.failed, tasks_review = b.tasks_review - s.review, tasks_completed = b.tasks_completed - s.completed,
+    SET tasks_failed = b.tasks_failed - s.failed, tasks_review = b.tasks_review - s.review,
         images_found = b.images_found - s.found, images_deleted = b.images_deleted - s.deleted, api_calls = b.api_calls - s.calls
     FROM (SELECT count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'review') AS review,
-                 count(*) FILTER (WHERE state = 'completed') AS completed,
                  coalesce(sum(images_found), 0) AS found, coalesce(sum(images_deleted), 0) AS deleted, coalesce(sum(api_calls), 0) AS calls FROM chunk) s
     WHERE b.id = $1
 )

@@ -207,18 +207,22 @@ func (s *Store) ClaimTasks(ctx context.Context, c purge.Claim) ([]purge.Record, 
 			break
 		}
 	}
-	records := make([]purge.Record, len(claimed))
+	records := make([]purge.Record, 0, len(claimed))
 	index := make(map[int64]*purge.Record)
 	var known []int64
-	for i, row := range claimed {
-		r := &records[i]
-		var err error
-		if *r, err = row.record(c.Owner); err != nil {
-			return nil, fmt.Errorf("claim tasks: %w", err)
+	for _, row := range claimed {
+		r, err := row.record(c.Owner)
+		if err != nil {
+			// It would come with every claim, and no other task with it.
+			if err := s.putAside(ctx, c.Organization, r, err); err != nil {
+				return nil, fmt.Errorf("claim tasks: %w", err)
+			}
+			continue
 		}
+		records = append(records, r)
 		if row.Started {
 			known = append(known, row.ID)
-			index[row.ID] = r
+			index[row.ID] = &records[len(records)-1]
 		}
 	}
 	if len(known) > 0 {
@@ -227,6 +231,15 @@ func (s *Store) ClaimTasks(ctx context.Context, c purge.Claim) ([]purge.Record, 
 		}
 	}
 	return records, nil
+}
+
+// putAside ends a claimed task that can't be read: a person decides.
+func (s *Store) putAside(ctx context.Context, organization int64, r purge.Record, why error) error {
+	_, err := s.Write(ctx, purge.Terms{Organization: organization}, []purge.Write{{
+		Task: r.Task, Owner: r.Owner, Epoch: r.Epoch, Customer: r.Customer, Kind: purge.WriteFinish, Rest: purge.RestKeep,
+		State: jobs.Review, Outcome: jobs.UnexpectedResponse, Message: why.Error(), Counters: r.Counters,
+	}})
+	return err
 }
 
 // only turns no list into null: any task.

@@ -326,3 +326,25 @@ func TestAfterTheServerChangedNothingIsClaimedBeforeTheSettleTime(t *testing.T) 
 		})
 	}
 }
+
+// A task that can't be read is put aside and named; those beside it are claimed.
+func TestATaskThatCannotBeReadStopsNoClaim(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.customers(1, 2, 3)
+	d.by("ALTER TABLE image_deletion_tasks DROP CONSTRAINT tokens_hashed, DISABLE TRIGGER guard_task_update")
+	d.by("UPDATE image_deletion_tasks SET image_tokens = '{odd}' WHERE customer_id = 2")
+	d.by("ALTER TABLE image_deletion_tasks ENABLE TRIGGER guard_task_update")
+	d.claimsCustomers("beside it", []int64{1, 3})
+	got, err := d.Task(d.ctx, 2)
+	if err != nil || got.State != "review" || *got.Outcome != "unexpected_response" || *got.ErrorMessage != "task 2: image_tokens holds something that is no digest" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n := get[int](d, "SELECT count(*) FROM customer_leases WHERE customer_id = 2"); n != 0 {
+		t.Error("its customer is leased")
+	}
+	if b, err := d.Batch(d.ctx, 1); err != nil || b.Review != 1 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	d.claimsCustomers("again", nil)
+}

@@ -57,8 +57,13 @@ func (c *contract) work() (what string) {
 	}
 	c.past = append(c.past, writes...)
 	for _, w := range writes {
-		if w.Kind == purge.WriteIntent && c.chance(8) {
+		if w.Kind == purge.WriteIntent && c.chance(12) {
 			what += c.interfere(w)
+		}
+		l, _ := c.mem.Customer(w.Customer.ID)
+		if short := l.LeaseUntil.Add(-by.timeout - jobs.SendMargin); w.Kind == purge.WriteIntent && short.After(c.now) && c.chance(6) {
+			c.now = short.Add(oneOf(&c.history, -time.Microsecond, 0, time.Microsecond)) // too little of the lease is left, or just enough
+			c.pass()
 		}
 	}
 	if len(writes) > 0 {
@@ -224,7 +229,11 @@ func (c *contract) staleWrite() string {
 // spoil changes one thing of a write.
 func (c *contract) spoil(w *purge.Write) string {
 	what := oneOf(&c.history, "epoch", "epoch", "owner", "sequence", "sequence", "kind", "rest", "rest", "customer", "outcome", "answer", "deleted", "sends",
-		"state of an image", "shown", "breaker", "passed", "budget", "time", "review", "live")
+		"state of an image", "shown", "breaker", "passed", "budget", "time", "review", "nothing else")
+	// As the one who has the task now would have written it.
+	if t := c.mem.Task(w.Task); t != nil && t.State == jobs.Running && c.chance(50) {
+		w.Owner, w.Epoch, w.Counters.Sequence = t.Owner, t.Rec.Epoch, max(w.Counters.Sequence, t.Rec.Sequence)
+	}
 	switch what {
 	case "epoch": // of the one who has the task now, or had it, or will
 		if t := c.mem.Task(w.Task); t != nil {
@@ -278,10 +287,6 @@ func (c *contract) spoil(w *purge.Write) string {
 		w.After, w.VerifiedAt = c.between(5*time.Second, time.Minute), c.now
 	case "review":
 		w.ReviewAs, w.Waiting = oneOf(&c.history, jobs.Outcomes()...), oneOf(&c.history, jobs.Waitings()...)
-	case "live": // as the one who has the task now would have written it
-		if t := c.mem.Task(w.Task); t != nil {
-			w.Owner, w.Epoch, w.Counters.Sequence = t.Owner, t.Rec.Epoch, max(w.Counters.Sequence, t.Rec.Sequence)
-		}
 	}
 	return what
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/imagepurge/imagepurge/simulation/memory"
 )
 
-// A clockTime was set by a database's clock, in microseconds; two are the same if
-// they are close. 0 is none. All other times must be the same to the microsecond.
+// A clockTime was reckoned from the database's clock, in microseconds; two are the same
+// if they are close. 0 is none. All other times must be the same to the microsecond.
 type clockTime int64
 
-const contractTolerance = 1500 * time.Millisecond
+const contractTolerance = 10 * time.Microsecond // for durations are rounded
 
 func near(a, b clockTime) bool {
 	return (a == 0) == (b == 0) && max(a-b, b-a) <= clockTime(contractTolerance.Microseconds())

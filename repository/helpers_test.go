@@ -28,13 +28,16 @@ type db struct {
 
 func open(t testing.TB) *db { return openWith(t, 4) }
 
-func openWith(t testing.TB, connections int32) *db {
+func openWith(t testing.TB, connections int32, change ...func(*pgxpool.Config)) *db {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(pgtest.URL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.MaxConns = connections
+	for _, f := range change {
+		f(cfg)
+	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

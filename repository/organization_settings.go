@@ -77,7 +77,7 @@ func (e *DifferentSettingsError) Error() string {
 	for _, d := range e.Differences {
 		part := fmt.Sprintf("%s is %s here, and %s is recorded", d.Name, orNone(d.Own), orNone(d.Recorded))
 		if d.Name == SettingBaseURL {
-			part += ", for which tasks wait"
+			part += ", for which tasks wait or may be tried again"
 		}
 		parts = append(parts, part)
 	}
@@ -123,12 +123,13 @@ SET mode = nullif($2, ''), scope = nullif($3, ''), source = nullif($4, ''), acco
     settings_recorded = $7, settings_decided = $8
 WHERE id = $1`
 
-	// Those that wait for a person are open, too: they may be tried again.
+	// Those that failed or wait for a person are open, too: they may be tried again,
+	// at whatever address is recorded then. Of a cancelled batch no failed one is.
 	tasksAreOpen = `
 SELECT EXISTS (
     SELECT FROM batches b
     WHERE b.organization_id = $1
-      AND (b.tasks_total > b.tasks_completed + b.tasks_failed + b.tasks_cancelled
+      AND (b.tasks_total > b.tasks_completed + b.tasks_cancelled + CASE WHEN b.state = 'cancelled' THEN b.tasks_failed ELSE 0 END
            OR EXISTS (SELECT FROM batch_arrivals a WHERE a.batch_id = b.id)))`
 )
 
@@ -144,7 +145,7 @@ type Agreement struct {
 	Agreed
 	// Overruled are own settings for which a person has decided something else.
 	Overruled []Difference
-	// Moved is the change of a base URL for which no task waited; nil: none.
+	// Moved is the change of a base URL for which no task was open; nil: none.
 	Moved *Difference
 }
 
@@ -152,7 +153,7 @@ type Agreement struct {
 // records them. A person's decisions stand above them, except for the base URL:
 // credentials go to no host that the worker's own settings don't name. Else a
 // worker that differs gets a [*DifferentSettingsError]. A base URL for which no
-// task waits is replaced, with an audit entry.
+// task waits or may be tried again is replaced, with an audit entry.
 func (s *Store) Agree(ctx context.Context, p Person, name string, set Settings, baseURL string) (out Agreement, err error) {
 	own := set.values(baseURL)
 	err = s.inTx(ctx, "settings", func(tx pgx.Tx) error {

@@ -84,7 +84,8 @@ func TestAWorkerThatDiffersIsRefused(t *testing.T) {
 
 func TestABaseURLWithOpenTasksIsConfirmed(t *testing.T) {
 	t.Parallel()
-	for state, open1 := range map[string]bool{"none": false, "pending": true, "running": true, "review": true, "arrived": true, "completed": false} {
+	for state, open1 := range map[string]bool{"none": false, "pending": true, "running": true, "review": true, "arrived": true, "completed": false,
+		"failed": true, "cancelled": false, "failed, in a cancelled batch": false, "review, in a cancelled batch": true} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
 			d := open(t)
@@ -99,10 +100,12 @@ func TestABaseURLWithOpenTasksIsConfirmed(t *testing.T) {
 				d.by("DELETE FROM batch_arrivals")
 			}
 			switch state {
-			case "review":
-				d.by("UPDATE batches SET tasks_review = 1")
-			case "completed":
-				d.by("UPDATE batches SET tasks_completed = 1")
+			case "review", "completed", "failed", "cancelled":
+				d.by("UPDATE batches SET tasks_" + state + " = 1")
+			case "failed, in a cancelled batch":
+				d.by("UPDATE batches SET tasks_failed = 1, state = 'cancelled'")
+			case "review, in a cancelled batch":
+				d.by("UPDATE batches SET tasks_review = 1, state = 'cancelled'")
 			}
 			got, err := d.agree(own, otherURL)
 			if !open1 {
@@ -125,6 +128,66 @@ func TestABaseURLWithOpenTasksIsConfirmed(t *testing.T) {
 			if _, err := d.agree(own, someURL); !errors.As(err, &differ) {
 				t.Errorf("a worker with the old one: %v", err)
 			}
+		})
+	}
+}
+
+// What failed binds the address before, while and after it is tried again; where its
+// batch is cancelled it is never tried again.
+func TestWhatMayBeTriedAgainBindsTheBaseURL(t *testing.T) {
+	t.Parallel()
+	for _, cancelled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cancelled meanwhile %t", cancelled), func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			if _, err := d.agree(own, someURL); err != nil {
+				t.Fatal(err)
+			}
+			d.customers(1, 2)
+			if err := d.FoldArrivals(d.ctx); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range d.claim() {
+				d.applied(finish(r, jobs.InvalidCustomer))
+			}
+			bound := func(when string, want bool) {
+				t.Helper()
+				_, err := d.agree(own, otherURL)
+				if differ := (*repository.DifferentSettingsError)(nil); errors.As(err, &differ) != want {
+					t.Errorf("%s: %v", when, err)
+				}
+			}
+			bound("before", true)
+			tx, err := d.pool.Begin(d.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hold := "SELECT FROM batches FOR UPDATE"
+			if cancelled {
+				hold = "UPDATE batches SET state = 'cancelled'"
+			}
+			if _, err := tx.Exec(d.ctx, hold); err != nil {
+				t.Fatal(err)
+			}
+			var (
+				again   int64
+				retried sync.WaitGroup
+			)
+			retried.Go(func() {
+				if again, err = d.RetryBatch(d.ctx, ann, 1, "r", true); err != nil {
+					t.Error(err)
+				}
+			})
+			d.waiting(1)
+			bound("meanwhile", true)
+			if err := tx.Commit(d.ctx); err != nil {
+				t.Fatal(err)
+			}
+			retried.Wait()
+			if pending := get[int64](d, "SELECT count(*) FROM image_deletion_tasks WHERE state = 'pending'"); again != pending || (pending == 0) != cancelled {
+				t.Errorf("%d are tried again, %d are pending", again, pending)
+			}
+			bound("afterwards", !cancelled)
 		})
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // The same jumps as in the claim: nothing is counted. Whom a legal hold protects
-// waits for nothing that time could bring.
+// waits for nothing that time could bring. A time that somebody gave a task may lie
+// years ahead: it is waited for in its last hour.
 const whatIsLeft = `
 WITH RECURSIVE ` + openBatches + `ready AS (
     SELECT b.id, b.state, (SELECT true FROM image_deletion_tasks t
@@ -23,11 +24,13 @@ WITH RECURSIVE ` + openBatches + `ready AS (
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 waiting AS (
-    SELECT b.id, b.state, (SELECT t.due_at FROM image_deletion_tasks t
+    SELECT b.state, t.due_at, t.waiting_for <> 'due' OR t.due_at < clock_timestamp() + interval '1 hour' AS soon
+    FROM waiting_in w JOIN batches b ON b.id = w.batch_id
+    LEFT JOIN LATERAL (
+        SELECT t.due_at, t.waiting_for FROM image_deletion_tasks t
         WHERE t.state = 'pending' AND t.waiting_for IS NOT NULL AND t.batch_id = b.id
           AND ` + notHeld + `
-        ORDER BY t.due_at, t.id LIMIT 1) AS due_at
-    FROM waiting_in w JOIN batches b ON b.id = w.batch_id
+        ORDER BY t.due_at, t.id LIMIT 1) t ON true
     WHERE b.organization_id = $1 AND ($2::bigint = 0 OR b.id = $2)
 ),
 leased AS (
@@ -38,7 +41,7 @@ pause AS (
     SELECT paused_by, reason FROM pauses WHERE resumed_at IS NULL AND coalesce(organization_id, $1) = $1 ORDER BY id LIMIT 1
 )
 SELECT EXISTS (SELECT FROM ready r WHERE r.state <> 'paused' AND r.some),
-       EXISTS (SELECT FROM waiting WHERE state <> 'paused' AND due_at IS NOT NULL),
+       EXISTS (SELECT FROM waiting WHERE state <> 'paused' AND soon),
        (SELECT min(due_at) FROM waiting WHERE state <> 'paused'),
        (SELECT lease_until FROM leased),
        EXISTS (SELECT FROM ready WHERE state = 'paused') OR EXISTS (SELECT FROM waiting WHERE state = 'paused'),

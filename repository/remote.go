@@ -18,13 +18,26 @@ const labelsOfRemote = `(SELECT x.id FROM organizations x JOIN organizations min
 // customer, under any of the remote organisation's labels.
 const notHeld = `NOT EXISTS (SELECT FROM legal_holds h WHERE h.organization_id = ANY (ARRAY` + labelsOfRemote + `$1)) AND h.customer_id = t.customer_id AND h.released_at IS NULL)`
 
-// restsMove keeps whom a delete may still reach at rest under the label that stays.
-const restsMove = `
+const (
+	// Rows are locked in the order of all statements, tasks by id and then customers.
+	leasesEnd = `
+UPDATE image_deletion_tasks t SET lease_until = clock_timestamp()
+FROM (SELECT id FROM image_deletion_tasks WHERE organization_id = $1 AND state = 'running' ORDER BY id FOR NO KEY UPDATE) r WHERE t.id = r.id`
+
+	// restsMove keeps at rest, under the label that stays, those whom a delete under the
+	// other may still reach. The row that goes is read as it is deleted, with what an
+	// intent committed while this waited for it. Who has such a customer in hand loses
+	// him: his writes would end a rest that is not his.
+	restsMove = `
+WITH gone AS (
+    DELETE FROM customer_leases l USING (SELECT customer_id FROM customer_leases WHERE remote_id = $1 ORDER BY customer_id FOR UPDATE) o
+    WHERE l.remote_id = $1 AND l.customer_id = o.customer_id RETURNING l.customer_id, l.rest_until
+)
 INSERT INTO customer_leases AS l (remote_id, customer_id, rest_until)
-SELECT m.id, old.customer_id, old.rest_until
-FROM remote_organizations m JOIN customer_leases old ON old.remote_id = $1 AND old.rest_until > clock_timestamp()
-WHERE m.number = $2
-ON CONFLICT (remote_id, customer_id) DO UPDATE SET rest_until = greatest(l.rest_until, excluded.rest_until)`
+SELECT m.id, g.customer_id, g.rest_until FROM gone g, remote_organizations m WHERE m.number = $2 AND g.rest_until > clock_timestamp()
+ON CONFLICT (remote_id, customer_id) DO UPDATE
+SET rest_until = greatest(l.rest_until, excluded.rest_until), task_id = NULL, lease_owner = NULL, lease_epoch = NULL, lease_until = NULL`
+)
 
 // PinOrganization records the number of the remote organisation whose images were
 // seen with the organisation's credentials, if none is recorded, and returns the
@@ -61,13 +74,10 @@ func (s *Store) PinOrganization(ctx context.Context, organization, number int64)
 			_, err = tx.Exec(ctx, `UPDATE remote_organizations SET number = $2 WHERE id = $1`, remote, number)
 			return err
 		}
+		if _, err := tx.Exec(ctx, leasesEnd, organization); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, restsMove, remote, number); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM customer_leases WHERE remote_id = $1`, remote); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `UPDATE image_deletion_tasks SET lease_until = clock_timestamp() WHERE organization_id = $1 AND state = 'running'`, organization); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `DELETE FROM remote_organizations WHERE id = $1`, remote)

@@ -1,8 +1,14 @@
 package repository_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/imagepurge/imagepurge/jobs"
 	"github.com/imagepurge/imagepurge/jobs/purge"
 	"github.com/imagepurge/imagepurge/repository"
 )
@@ -95,6 +101,118 @@ func TestRestsOutliveAMerge(t *testing.T) {
 	d.by("INSERT INTO image_deletion_tasks (organization_id, customer_id) VALUES (1, 7)")
 	if rs := d.claim(); len(rs) > 0 {
 		t.Errorf("claimed while a delete may be under way: %+v", rs)
+	}
+}
+
+// waiting waits until so many statements of the database wait for a lock.
+func (d *db) waiting(n int) {
+	d.Helper()
+	d.eventually(fmt.Sprintf("%d statements to wait", n), func() bool {
+		return get[int](d, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") >= n
+	})
+}
+
+// A pin waits for what commits meanwhile, and moves the rest that this leaves. It
+// locks tasks and customers in the order of writes, so that they don't wait in a circle.
+func TestARestThatCommitsDuringAMergeIsMoved(t *testing.T) {
+	t.Parallel()
+	const rests = "UPDATE customer_leases SET rest_until = clock_timestamp() + interval '3 minutes' WHERE customer_id = 7"
+	for what, c := range map[string]struct {
+		before, after string
+		intent        bool
+	}{
+		// It has everything but the budget's row, which it pauses.
+		"an intent":          {before: "SELECT FROM rate_budgets FOR UPDATE", after: "COMMIT", intent: true},
+		"the customer's row": {before: rests, after: "COMMIT"},
+		"first the task's":   {before: "SELECT FROM image_deletion_tasks FOR UPDATE", after: rests + "; COMMIT"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			other := get[int64](d, "INSERT INTO organizations (name) VALUES ('brand-b') RETURNING id")
+			if _, err := d.PinOrganization(d.ctx, 1, 100001); err != nil {
+				t.Fatal(err)
+			}
+			d.by("INSERT INTO image_deletion_tasks (organization_id, customer_id) VALUES ($1, 7)", other)
+			r := d.one(func(c *purge.Claim) { c.Organization = other })
+			conn, err := pgx.Connect(d.ctx, d.pool.Config().ConnString())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(d.ctx)
+			run := func(sql string) {
+				t.Helper()
+				if _, err := conn.Exec(d.ctx, sql); err != nil {
+					t.Errorf("%s: %v", sql, err)
+				}
+			}
+			run("BEGIN; " + c.before)
+			var both sync.WaitGroup
+			if c.intent {
+				both.Go(func() {
+					theirs, w := terms, intent(r, "x")
+					theirs.Organization, w.PauseBudget = other, time.Second
+					if got, err := d.Write(d.ctx, theirs, []purge.Write{w}); err != nil || !got[0].Applied {
+						t.Errorf("%+v, %v", got, err)
+					}
+				})
+				d.waiting(1)
+			}
+			both.Go(func() {
+				if n, err := d.PinOrganization(d.ctx, other, 100001); n != 100001 || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+			})
+			d.waiting(map[bool]int{false: 1, true: 2}[c.intent])
+			run(c.after)
+			both.Wait()
+			if left := d.restOf(7); left < worstCase-time.Minute {
+				t.Errorf("the customer rests for %v more", left)
+			}
+		})
+	}
+}
+
+// restOf is how long a customer of the first organisation's rests from now on.
+func (d *db) restOf(customer int64) time.Duration {
+	d.Helper()
+	return time.Duration(get[float64](d, `
+SELECT coalesce(max(extract(epoch FROM l.rest_until - clock_timestamp())), 0)::float8
+FROM customer_leases l JOIN organizations o USING (remote_id) WHERE o.id = 1 AND customer_id = $1`, customer) * float64(time.Second))
+}
+
+// Where a customer rests under both labels the longer rest stays; and who has him in
+// hand under the one that stays is stopped, for he rests now.
+func TestAMergeKeepsTheLongerRest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ mine, theirs time.Duration }{{time.Hour, 10 * time.Minute}, {10 * time.Minute, time.Hour}, {0, time.Hour}, {time.Hour, 0}, {time.Hour, -time.Minute}} {
+		d := open(t)
+		other := get[int64](d, "INSERT INTO organizations (name) VALUES ('brand-b') RETURNING id")
+		if _, err := d.PinOrganization(d.ctx, 1, 100001); err != nil {
+			t.Fatal(err)
+		}
+		d.by("INSERT INTO image_deletion_tasks (organization_id, customer_id) VALUES (1, 7), (1, 8)")
+		mine := d.claim(limit(2))
+		for o, rest := range map[int64]time.Duration{1: c.mine, other: c.theirs} {
+			if rest != 0 {
+				d.by(`INSERT INTO customer_leases AS l (remote_id, customer_id, rest_until) SELECT remote_id, 7, clock_timestamp() + make_interval(secs => $2) FROM organizations WHERE id = $1
+					ON CONFLICT (remote_id, customer_id) DO UPDATE SET rest_until = excluded.rest_until`, o, rest.Seconds())
+			}
+		}
+		if _, err := d.PinOrganization(d.ctx, other, 100001); err != nil {
+			t.Fatal(err)
+		}
+		if left, want := d.restOf(7), max(c.mine, c.theirs); left > want || left < want-time.Minute {
+			t.Errorf("%+v: the customer rests for %v more", c, left)
+		}
+		got := d.write(intent(mine[0], "x"), intent(mine[1], "x"))
+		if taken := c.theirs > 0; got[0].Applied == taken || !got[1].Applied {
+			t.Errorf("%+v: intents under the label that stays: %+v", c, got)
+		}
+		if c.theirs > 0 {
+			d.applied(progress(intent(mine[1], "x")))
+			d.refusedWrite(finish(mine[0], jobs.NoImages), purge.LeaseLost) // it would end the rest
+		}
 	}
 }
 

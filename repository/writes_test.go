@@ -94,10 +94,10 @@ func TestTheSameWriteTwiceChangesNothing(t *testing.T) {
 	p := progress(w)
 	d.applied(p)
 	const content = "SELECT concat_ws(E'\n', t::text, i::text, c::text) FROM image_deletion_tasks t, task_images i, image_calls c"
-	d.as("test", "UPDATE image_deletion_tasks SET lease_until = 'infinity'")
+	d.as("test", "UPDATE image_deletion_tasks SET lease_until = '2200-01-01'")
 	before := get[string](d, content)
 	d.applied(p)
-	d.as("test", "UPDATE image_deletion_tasks SET lease_until = 'infinity'")
+	d.as("test", "UPDATE image_deletion_tasks SET lease_until = '2200-01-01'")
 	if after := get[string](d, content); after != before {
 		t.Errorf("before: %s\nafter:  %s", before, after)
 	}

@@ -72,10 +72,14 @@ func (c *crew) agree(ctx context.Context, o settings.Organization) (settings.Org
 	switch {
 	case errors.As(err, &differ):
 		var assignments []string
+		elsewhere := ""
 		for _, d := range differ.Differences {
 			assignments = append(assignments, d.Name+"="+valueOrNone(d.Own))
+			if d.Name == repository.SettingBaseURL {
+				elsewhere = " (its tasks go there: for another platform use an organisation of its own)"
+			}
 		}
-		return o, got.Agreed, hint(differ, "give this process the recorded values; or, for all workers: imagepurge org set %s %s --reason \"…\"", o.Name, strings.Join(assignments, " "))
+		return o, got.Agreed, hint(differ, "give this process the recorded values; or, for all workers: imagepurge org set %s %s --reason \"…\"%s", o.Name, strings.Join(assignments, " "), elsewhere)
 	case err != nil:
 		return o, got.Agreed, err
 	}
@@ -84,7 +88,7 @@ func (c *crew) agree(ctx context.Context, o settings.Organization) (settings.Org
 		log.Warn("a setting of this process does not hold: a person has decided for all workers (imagepurge org set)", "setting", d.Name, "own", d.Own, "decided", d.Recorded)
 	}
 	if m := got.Moved; m != nil {
-		log.Warn("the base URL was changed; no task waited for the one before", "before", m.Recorded, "now", m.Own)
+		log.Warn("the base URL was changed; no task waited for the one before, or can be tried again", "before", m.Recorded, "now", m.Own)
 	}
 	set := got.Settings()
 	o.Mode, o.Scope, o.Source, o.AccountID = set.Mode, set.Scope, set.Source, set.AccountID

@@ -97,9 +97,10 @@ over within 5 seconds, in order. Tasks that were made before keep what they were
 KEY= with nothing behind it takes a decision back: the next worker's own setting is
 recorded. account_id=none decides that there is none.
 
-base_url confirms another address while tasks wait. It changes no worker's own
-setting: credentials go to no host that a worker's own settings don't name, and a
-worker with another address ends with an error.`,
+base_url confirms another address while tasks wait or may be tried again: they go
+there, so it must be the same platform, moved. It changes no worker's own setting:
+credentials go to no host that a worker's own settings don't name, and a worker with
+another address ends with an error.`,
 		Example: "  imagepurge org set brand-a mode=economy --reason \"fewer calls until May\"\n" +
 			"  imagepurge org set brand-a base_url=https://apac.api.capillarytech.com --reason \"moved to another cluster\"",
 		Args: cobra.MinimumNArgs(1),

@@ -38,6 +38,40 @@ func TestAWorkerThatDiffersRefuses(t *testing.T) {
 	}
 }
 
+// A customer who failed would be looked for wherever the organisation is by then: as
+// long as that is possible, only a person moves it.
+func TestFailedCustomersFollowNoAddress(t *testing.T) {
+	t.Parallel()
+	few, more := present(166, 2, 1), present(166, 3, 2)
+	w := newWorld(t, sandbox.Options{Seed: 166, Population: few})
+	elsewhere := w.another("elsewhere", sandbox.Options{Seed: 167, Population: more})
+	there := w.with("CAPILLARY_BASE_URL=" + elsewhere.url)
+	calls := func() int { return elsewhere.api.Journal().Counters().Requests }
+	batch := w.enqueue([]int64{few.ID(0), more.ID(2)}) // the second is unknown here
+	w.must(3, "run", "--once")
+	retry := func() { w.must(0, "batch", "retry", number(batch), "--reason", "the API was down") }
+	for i, first := range []func(){func() {}, retry, func() { w.must(3, "run", "--once") }, retry} {
+		first()
+		e := there.must(1, "run", "--once")
+		for _, says := range []string{"base_url is " + elsewhere.url + " here, and " + w.ear.URL + " is recorded, for which tasks wait or may be tried again",
+			"imagepurge org set default base_url=" + elsewhere.url + " --reason", "for another platform use an organisation of its own"} {
+			if !strings.Contains(e.err, says) {
+				t.Errorf("%d: doesn't say %q: %s", i, says, e)
+			}
+		}
+		if n := calls(); n > 0 {
+			t.Fatalf("%d: %d calls elsewhere", i, n)
+		}
+	}
+	// A person says that it is the same platform. The other way round nothing follows, either.
+	w.must(0, "org", "set", "default", "base_url="+elsewhere.url, "--reason", "moved to another cluster")
+	w.must(1, "run", "--once")
+	there.must(0, "run", "--once")
+	if n := elsewhere.api.Journal().Counters().ImagesDeleted; n != 2 {
+		t.Errorf("%d images were deleted where the customers are now", n)
+	}
+}
+
 func TestOrgSetStandsAboveSettings(t *testing.T) {
 	t.Parallel()
 	crowd := present(162, 6, 2)

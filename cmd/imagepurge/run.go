@@ -388,7 +388,7 @@ func (a *app) tellRun(ctx context.Context, d *database, f runFlags, results []re
 		}
 	}
 	for _, r := range results {
-		if o := r.Stats.Outlook; r.End == worker.NothingLeft && (o.Paused || o.Blocked) {
+		if o := r.Stats.Outlook; r.End == worker.NothingLeft && (o.Paused || o.Blocked || !o.Ready && !o.Waiting && !o.NextDue.IsZero()) {
 			a.note("%s: %s", r.Organization, outlookNote(o))
 		}
 		if r.End == worker.Breaker {

@@ -139,6 +139,8 @@ func outlookNote(o purge.Outlook) string {
 		return "what is left is paused"
 	case o.Ready:
 		return "work is ready"
+	case !o.NextDue.IsZero():
+		return "what is left waits for the time that it was given, next " + term.Time(o.NextDue, nil)
 	case o.Now.IsZero():
 		return ""
 	}

@@ -116,7 +116,7 @@ func (a *app) status(ctx context.Context, s settings.Settings, d *database) (sho
 		} else {
 			run.NextWindow = &window.NextOpen
 		}
-		if look.Waiting {
+		if !look.NextDue.IsZero() {
 			run.NextDue = &look.NextDue
 		}
 		run.LimitedBy = limitedBy(look, window.Open, live(st.Workers, o.Name), st.CallsLastMinute, int(run.Pace))
@@ -175,7 +175,7 @@ func limitedBy(o purge.Outlook, open bool, workers int, calls int64, perMinute i
 		return "breaker"
 	case o.Paused:
 		return "pause"
-	case !o.Ready && !o.Waiting && !o.Leased:
+	case !o.Ready && o.NextDue.IsZero() && !o.Leased:
 		return "nothing to do"
 	case !o.NoClaimsUntil.IsZero():
 		return "the database server changed: settles until " + term.Time(o.NoClaimsUntil, nil)

@@ -51,8 +51,8 @@ type Result struct {
 // Outlook says what is left to do, and what it waits for.
 type Outlook struct {
 	Ready   bool      // a task could be claimed now
-	Waiting bool      // a task waits for its due time
-	NextDue time.Time // the earliest of these; by the database's clock
+	Waiting bool      // a task waits for its due time, which comes soon
+	NextDue time.Time // the earliest due time, soon or not; by the database's clock
 	Leased  bool      // a worker has a task
 	LeaseTo time.Time // when the first of these leases runs out, at the latest
 	Blocked bool      // a task can't proceed: paused
