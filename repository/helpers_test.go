@@ -278,11 +278,17 @@ func bare(r purge.Record, kind purge.WriteKind) purge.Write {
 	return purge.Write{Task: r.Task, Owner: r.Owner, Epoch: r.Epoch, Kind: kind, Customer: r.Customer, Rest: purge.RestKeep, Counters: r.Counters}
 }
 
-// finish ends a claimed task.
+// finish ends a claimed task. What was in doubt has been decided by a listing.
 func finish(r purge.Record, o jobs.Outcome) purge.Write {
 	w := bare(r, purge.WriteFinish)
 	w.Outcome, w.Rest = o, purge.RestClear
 	w.State, _ = jobs.StateOf(o)
+	for _, im := range r.Images {
+		if im.State == jobs.Intended || im.State == jobs.Unknown {
+			im.State, im.Evidence = jobs.Absent, jobs.ByListing
+			w.Images = append(w.Images, im)
+		}
+	}
 	return w
 }
 
