@@ -2,8 +2,19 @@
 -- Write it anew with: go test . -run TestSchemaFile -update
 -- pg_dump 15
 
+CREATE FUNCTION accept_task() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    NEW.id := nextval('image_deletion_tasks_id_seq');
+    NEW.created_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+
 CREATE FUNCTION complete_organization() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF NEW.budget_id IS NULL THEN
@@ -16,7 +27,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION complete_task() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $_$
 DECLARE
     org   organizations%ROWTYPE;
@@ -107,7 +119,8 @@ BEGIN
 END $_$;
 
 CREATE FUNCTION count_arrivals() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF imagepurge_command() <> 'enqueue' THEN -- an intake counts its own
@@ -117,7 +130,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION count_withdrawals() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO batch_arrivals (batch_id, tasks) SELECT batch_id, -count(*) FROM withdrawn GROUP BY batch_id;
@@ -126,6 +140,7 @@ END $$;
 
 CREATE FUNCTION guard_answer() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF OLD.answered_at IS NOT NULL AND NEW IS DISTINCT FROM OLD THEN
@@ -148,6 +163,7 @@ END $$;
 
 CREATE FUNCTION guard_evidence() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF TG_OP IN ('INSERT', 'UPDATE') AND imagepurge_command() <> '' THEN
@@ -159,6 +175,7 @@ END $$;
 
 CREATE FUNCTION guard_task_delete() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF OLD.lease_epoch > 0 OR OLD.state <> 'pending' THEN
@@ -170,6 +187,7 @@ END $$;
 
 CREATE FUNCTION guard_task_truncate() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF EXISTS (SELECT FROM image_deletion_tasks WHERE lease_epoch > 0 OR state <> 'pending') THEN
@@ -180,7 +198,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION guard_task_update() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF (NEW.id, NEW.organization_id, NEW.batch_id, NEW.customer_id, NEW.created_at)
@@ -225,14 +244,30 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE FUNCTION imagepurge_program() RETURNS void
+    LANGUAGE sql
+    BEGIN ATOMIC
+END;
+
+CREATE FUNCTION has_program_right() RETURNS boolean
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT has_function_privilege(SESSION_USER, ('imagepurge_program()'::regprocedure)::oid, 'EXECUTE'::text) AS has_function_privilege;
+END;
+
 CREATE FUNCTION imagepurge_command() RETURNS text
     LANGUAGE sql STABLE
-    AS $$
-    SELECT coalesce(current_setting('imagepurge.command', true), '')
-$$;
+    BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN has_program_right() THEN COALESCE(current_setting('imagepurge.command'::text, true), ''::text)
+             ELSE ''::text
+         END AS "case";
+END;
 
 CREATE FUNCTION notify_workers() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
     first bigint;
@@ -249,6 +284,7 @@ END $$;
 
 CREATE FUNCTION refuse_audit_change() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     RAISE EXCEPTION 'audit_entries only grows: % is refused', TG_OP
@@ -256,12 +292,25 @@ BEGIN
               HINT = 'A mistake is set right by a further entry; see: imagepurge task resolve --help';
 END $$;
 
+CREATE FUNCTION refuse_role() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%: % is for imagepurge alone, and the role % has not its right', TG_TABLE_NAME, TG_OP, session_user
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = 'To hand in work: INSERT INTO image_deletion_tasks (customer_id) …; everything else: imagepurge --help';
+END $$;
+
 CREATE FUNCTION task_sort_at(created timestamp with time zone, priority integer, deadline timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT date_bin('1 hour', least(created - make_interval(hours => 24 * priority),
-        CASE WHEN deadline IS NOT NULL THEN greatest(deadline - interval '720 hours', created - interval '24000 hours') END), '2000-01-01 00:00:00+00')
-$$;
+    BEGIN ATOMIC
+ SELECT date_bin('01:00:00'::interval, LEAST((created - make_interval(hours => (24 * priority))),
+         CASE
+             WHEN (deadline IS NOT NULL) THEN GREATEST((deadline - '720:00:00'::interval), (created - '24000:00:00'::interval))
+             ELSE NULL::timestamp with time zone
+         END), to_timestamp((946684800)::double precision)) AS date_bin;
+END;
 
 CREATE TABLE audit_entries (
     id bigint NOT NULL,
@@ -815,9 +864,11 @@ CREATE INDEX tasks_waiting ON image_deletion_tasks USING btree (batch_id, due_at
 
 CREATE INDEX workers_live ON workers USING btree (organization_id) WHERE (ended_at IS NULL);
 
+CREATE TRIGGER accept_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW WHEN ((NOT has_program_right())) EXECUTE FUNCTION accept_task();
+
 CREATE TRIGGER complete_organization BEFORE INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION complete_organization();
 
-CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW WHEN ((COALESCE(current_setting('imagepurge.command'::text, true), ''::text) <> 'enqueue'::text)) EXECUTE FUNCTION complete_task();
+CREATE TRIGGER complete_task BEFORE INSERT ON image_deletion_tasks FOR EACH ROW WHEN ((imagepurge_command() <> 'enqueue'::text)) EXECUTE FUNCTION complete_task();
 
 CREATE TRIGGER count_arrivals AFTER INSERT ON image_deletion_tasks REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION count_arrivals();
 
@@ -846,6 +897,36 @@ CREATE TRIGGER notify_workers AFTER INSERT ON image_deletion_tasks REFERENCING N
 CREATE TRIGGER only_grows BEFORE DELETE OR UPDATE ON audit_entries FOR EACH ROW EXECUTE FUNCTION refuse_audit_change();
 
 CREATE TRIGGER only_grows_whole BEFORE TRUNCATE ON audit_entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON audit_entries FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE DELETE OR UPDATE OR TRUNCATE ON batch_arrivals FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE DELETE OR UPDATE OR TRUNCATE ON batches FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON customer_leases FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON legal_holds FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON organization_schedules FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON organizations FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON pauses FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON rate_budgets FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON remote_organizations FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON schedule_runs FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON server_identity FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON workers FOR EACH STATEMENT WHEN ((NOT has_program_right())) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program_inserts BEFORE INSERT ON batch_arrivals FOR EACH STATEMENT WHEN ((NOT (has_program_right() OR has_function_privilege(CURRENT_USER, ('imagepurge_program()'::regprocedure)::oid, 'EXECUTE'::text)))) EXECUTE FUNCTION refuse_role();
+
+CREATE TRIGGER only_program_inserts BEFORE INSERT ON batches FOR EACH STATEMENT WHEN ((NOT (has_program_right() OR has_function_privilege(CURRENT_USER, ('imagepurge_program()'::regprocedure)::oid, 'EXECUTE'::text)))) EXECUTE FUNCTION refuse_role();
 
 ALTER TABLE ONLY audit_entries
     ADD CONSTRAINT audit_entries_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id);

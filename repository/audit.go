@@ -9,8 +9,9 @@ import (
 
 // Person is who acts, and where: both stand in the audit log.
 type Person struct {
-	Name string
-	Host string
+	Name    string            // the operating system's
+	Host    string            // as the machine calls itself
+	Claimed map[string]string // who the environment says it is, where that is somebody else
 }
 
 // entry is one row of the audit log. IDs of 0 are null.
@@ -30,6 +31,9 @@ VALUES ($1, $2, $3, nullif($4::bigint, 0), nullif($5::bigint, 0), nullif($6::big
 func (e entry) write(ctx context.Context, tx pgx.Tx) error {
 	if e.details == nil {
 		e.details = map[string]any{}
+	}
+	if len(e.person.Claimed) > 0 {
+		e.details["claimed"] = e.person.Claimed
 	}
 	details, err := json.Marshal(e.details)
 	if err != nil {

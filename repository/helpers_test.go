@@ -110,6 +110,7 @@ const (
 	checkFailed = "23514"
 	nullRefused = "23502"
 	foreignKey  = "23503"
+	noPrivilege = "42501"
 )
 
 // get reads one value.

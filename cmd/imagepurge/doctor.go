@@ -127,6 +127,39 @@ func (a *app) checkServer(ctx context.Context, d *database, add func(what, state
 	if !mayControl {
 		add("privileges", "wrong", "the role may not call pg_control_system(): a fail-over would not be noticed", "GRANT EXECUTE ON FUNCTION pg_control_system() TO the role, or pg_monitor")
 	}
+	return checkGuards(ctx, d, add)
+}
+
+// checkGuards tells who may write as the program does, and what lets others do so.
+func checkGuards(ctx context.Context, d *database, add func(what, state, says, mend string)) error {
+	roles, err := d.ProgramRoles(ctx)
+	if err != nil {
+		return err
+	}
+	var right *repository.RightError
+	says := "superusers write as the program does, and " + strings.Join(roles, ", ")
+	switch err := d.CheckRight(ctx); {
+	case errors.As(err, &right):
+		add("program's right", "wrong", right.Error()+"; "+says, right.Mend)
+	case err != nil:
+		return err
+	default:
+		add("program's right", "ok", says, "")
+	}
+	faults, err := d.GuardFaults(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range faults {
+		state := "wrong"
+		if !f.Grave {
+			state = "warning"
+		}
+		add("guards", state, f.Says, f.Mend)
+	}
+	if len(faults) == 0 {
+		add("guards", "ok", "as the migrations made them", "")
+	}
 	return nil
 }
 

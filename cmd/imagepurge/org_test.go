@@ -82,7 +82,7 @@ func TestOrgSetStandsAboveSettings(t *testing.T) {
 	}
 	w.must(2, "org", "set", "nobody", "mode=economy", "--reason", "x")
 	w.must(0, "org", "set", "default", "mode=economy", "--reason", "fewer calls")
-	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'organization.set' AND reason = 'fewer calls' AND actor = 'tester'"); n != 1 {
+	if n := w.count("SELECT count(*) FROM audit_entries WHERE action = 'organization.set' AND reason = 'fewer calls' AND actor = $1", whoami(t)); n != 1 {
 		t.Errorf("%d audit entries", n)
 	}
 	batch := w.with("IMAGEPURGE_MODE=verified").enqueue(everyone(crowd))

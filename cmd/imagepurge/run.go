@@ -85,6 +85,9 @@ func (a *app) runWorker(ctx context.Context, f runFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := patiently(ctx, func() error { return d.CheckRight(ctx) }); err != nil {
+		return err
+	}
 	if f.batch != 0 {
 		if _, err := d.Batch(ctx, f.batch); err != nil {
 			return notFoundHint(err)

@@ -295,7 +295,7 @@ func (w *world) wantDecision(v taskView, action string) {
 			}
 		case action:
 			decided = i
-			if e.Entry.Actor != "tester" || e.Entry.Reason == "" {
+			if e.Entry.Actor != whoami(w) || e.Entry.Reason == "" {
 				w.Errorf("%+v", *e.Entry)
 			}
 		}
@@ -394,7 +394,7 @@ func TestOtherTasksOfTheCustomerAreMarked(t *testing.T) {
 	v, text := w.shown(1)
 	w.wantTimeline(id, v.Timeline)
 	w.wantTold(text, "others", "tasks 2 of this customer", "listing: 3 images", "DELETE index 2", "it did not run", "ended: failed", "*2", "DELETE index 0", "*2", "listing: 2 images",
-		"batch.retry by tester", "listing: 2 images", "DELETE index 1", "listing: 1 image")
+		"batch.retry by "+whoami(t), "listing: 2 images", "DELETE index 1", "listing: 1 image")
 	if v.Task.Outcome != "images_deleted" || len(v.Noticed) != 0 {
 		t.Errorf("%+v %+v\n%s", v.Task, v.Noticed, text)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,7 +160,7 @@ func givenBackLine(e *repository.Event) string {
 }
 
 func auditLine(a *repository.AuditEntry) string {
-	line := fmt.Sprintf("%s by %s at %s", a.Action, a.Actor, a.Host)
+	line := fmt.Sprintf("%s by %s%s at %s", a.Action, a.Actor, claims(a), a.Host)
 	if a.Action == "task.finish" {
 		line = fmt.Sprintf("the task ended: %v", a.Details["state"])
 		if o := fmt.Sprint(a.Details["outcome"]); o != "" {
@@ -175,6 +177,18 @@ func auditLine(a *repository.AuditEntry) string {
 		line += ": " + term.Visible(*a.Reason)
 	}
 	return line
+}
+
+// claims are the names that the environment gave whoever acted, where they are others.
+func claims(a *repository.AuditEntry) (text string) {
+	claimed, _ := a.Details["claimed"].(map[string]any)
+	for _, v := range slices.Sorted(maps.Keys(claimed)) {
+		text += fmt.Sprintf(", %s=%s", v, term.Visible(fmt.Sprint(claimed[v])))
+	}
+	if text == "" {
+		return ""
+	}
+	return " (claimed: " + text[2:] + ")"
 }
 
 func orNone(v any) any {
