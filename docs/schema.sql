@@ -152,6 +152,7 @@ END $$;
 
 CREATE FUNCTION guard_end() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF EXISTS (SELECT FROM task_images WHERE task_id = NEW.id AND (state = 'intended'
