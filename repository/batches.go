@@ -231,10 +231,11 @@ func (s *Store) BatchStanding(ctx context.Context, id int64) (st Standing, err e
 // A retried task keeps its images, calls, and epochs; its counts leave the batch
 // until it ends again. What a batch's cancelling closed stays closed.
 const retryChunk = `
-WITH batch AS MATERIALIZED (SELECT id FROM batches WHERE id = $1 AND state <> 'cancelled' FOR NO KEY UPDATE),
+WITH batch AS MATERIALIZED (SELECT id, state FROM batches WHERE id = $1 FOR NO KEY UPDATE),
 chunk AS (
     SELECT t.id, t.state, t.images_found, t.images_deleted, t.api_calls FROM image_deletion_tasks t
     WHERE t.batch_id = (SELECT id FROM batch) AND t.state IN ('failed', 'review') AND t.state = ANY ($2) AND t.id > $3 AND ($5::bigint = 0 OR t.id = $5)
+      AND ((SELECT state FROM batch) <> 'cancelled' OR EXISTS (SELECT FROM task_images i WHERE i.task_id = t.id AND i.state = 'unknown'))
     ORDER BY t.id LIMIT $4 FOR UPDATE SKIP LOCKED
 ),
 again AS (
@@ -256,15 +257,18 @@ counted AS (
 SELECT count(*), coalesce(max(id), 0) FROM again`
 
 // RetryBatch makes the failed tasks of a batch pending again, and those in review
-// where asked. It returns how many they are.
+// where asked. It returns how many they are. Of a cancelled batch only those in review
+// that are in doubt are looked at again, and then cancelled.
 func (s *Store) RetryBatch(ctx context.Context, p Person, id int64, reason string, review bool) (again int64, err error) {
 	b, err := s.Batch(ctx, id)
 	if err != nil {
 		return 0, err
 	}
-	if b.State == "cancelled" {
-		return 0, &StateError{What: fmt.Sprintf("batch %d", id), State: "cancelled", Hint: "take its customers in again with: imagepurge enqueue"}
-	}
+	defer func() {
+		if err == nil && again == 0 && b.State == "cancelled" {
+			err = &StateError{What: fmt.Sprintf("batch %d", id), State: "cancelled", Hint: "take its customers in again with: imagepurge enqueue"}
+		}
+	}()
 	states := []string{"failed"}
 	if review {
 		states = append(states, "review")

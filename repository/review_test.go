@@ -62,3 +62,43 @@ func TestNoTaskEndsInDoubt(t *testing.T) {
 		}
 	}
 }
+
+// What no listing could tell is a person's, out of a cancelled batch as well: it is looked
+// at again, and then cancelled.
+func TestATaskInDoubtIsTakenUpOutOfACancelledBatch(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.customers(1, 2, 3)
+	for n, o := range []jobs.Outcome{jobs.MergedCustomer, jobs.MergedCustomer, jobs.StillPresent} {
+		r := d.one()
+		w := intent(r, "x")
+		d.applied(w)
+		w = unknown(w, 0)
+		w.Kind, w.After, w.Waiting, w.Outcome, w.State = purge.WriteFinish, 0, "", o, jobs.Review
+		if n == 2 { // told by a listing
+			w.Images[0].State, w.Images[0].Evidence = jobs.Planned, ""
+		}
+		d.applied(w)
+	}
+	d.rested()
+	if _, err := d.CancelBatch(d.ctx, ann, 1, "mistake"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ResolveTask(d.ctx, ann, 3, true, "again"); err == nil {
+		t.Error("a task of a cancelled batch is retried, though nothing of it is in doubt")
+	}
+	if err := d.ResolveTask(d.ctx, ann, 1, true, "split again"); err != nil {
+		t.Error(err)
+	}
+	if n, err := d.RetryBatch(d.ctx, ann, 1, "split again", true); n != 1 || err != nil {
+		t.Errorf("%d tasks are retried (%v), want the other one in doubt", n, err)
+	}
+	for _, r := range d.claim() {
+		if !r.Cancelled || r.Images[0].State != jobs.Unknown {
+			t.Errorf("claimed %+v", r)
+		}
+	}
+	if _, err := d.RetryBatch(d.ctx, ann, 1, "again", true); err == nil {
+		t.Error("a cancelled batch with nothing in doubt is retried")
+	}
+}

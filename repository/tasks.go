@@ -129,8 +129,8 @@ func (s *Store) ResolveTask(ctx context.Context, p Person, id int64, retry bool,
 		if err != nil {
 			return err
 		}
-		if b.State == "cancelled" { // a worker would only cancel the task
-			return &StateError{What: fmt.Sprintf("batch %d", b.ID), State: "cancelled", Hint: "close the task, or take its customer in again with: imagepurge enqueue"}
+		if b.State == "cancelled" { // a worker would only cancel the task, unless it is in doubt
+			notInReview = &StateError{What: fmt.Sprintf("batch %d", b.ID), State: "cancelled", Hint: "close the task, or take its customer in again with: imagepurge enqueue"}
 		}
 	}
 	err = s.inTx(ctx, "resolve", func(tx pgx.Tx) error {

@@ -49,14 +49,14 @@ func (t *Task) inDoubt() bool {
 }
 
 // RetryBatch makes the failed tasks of a batch pending again, and those in review
-// where asked. It returns how many they are. A cancelled batch stays as it is.
+// where asked; of a cancelled batch only those in doubt. It returns how many they are.
 func (s *Store) RetryBatch(now time.Time, batch int64, review bool) int {
 	b, n := s.findBatch(batch), 0
-	if b < 0 || s.batches[b].state == cancelledBatch {
+	if b < 0 {
 		return 0
 	}
 	for _, t := range s.tasks {
-		if t.batch == b && (t.State == jobs.Failed || review && t.State == jobs.Review) {
+		if t.batch == b && (s.batches[b].state != cancelledBatch || t.inDoubt()) && (t.State == jobs.Failed || review && t.State == jobs.Review) {
 			t.retry(now)
 			n++
 		}
