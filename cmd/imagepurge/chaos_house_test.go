@@ -46,6 +46,7 @@ type house struct {
 
 	crew     [3]*process
 	links    sync.Mutex // held while a link is spoilt, and while nothing may be
+	desk     sync.Mutex // held by who decides of tasks
 	mu       sync.Mutex // guards what follows
 	ran      []*process
 	orders   map[int64][]order // what was asked for, by customer
@@ -53,6 +54,7 @@ type house struct {
 	next     int // of the population, to hand in
 	lost     []known
 	breakers int     // closed by the operator
+	retried  int     // batches
 	missed   []int64 // customers of whom a bystander was said to be missing
 	selves   int     // workers that ended by themselves
 }
@@ -164,9 +166,13 @@ func (h *house) order(args ...string) (string, error) {
 	return p.out.String(), nil
 }
 
-// work starts a worker in a place of the crew.
+// work starts a worker in a place of the crew. All but the first give tasks up soon.
 func (h *house) work(place int) error {
-	p, err := h.launch(h.binary, h.theirs.env, "run", "--wait", "2m")
+	w := h.theirs
+	if place > 0 {
+		w = w.with("IMAGEPURGE_MAX_ATTEMPTS=2")
+	}
+	p, err := h.launch(h.binary, w.env, "run", "--wait", "2m")
 	h.crew[place] = p
 	return err
 }
@@ -233,13 +239,27 @@ func (h *house) closeBreakers(ctx context.Context) (closed []string, err error) 
 	return closed, err
 }
 
-// undecided is true of a task that waits for the operator: another task's DELETE may
-// have removed what it misses, and the restore or a crash took the answer.
-const undecided = "outcome = 'bystander_missing'"
+// undecided is true of a task that waits for the operator: it met too many faults, or
+// another task's DELETE may have removed what it misses, and a restore or a crash took
+// the answer.
+const undecided = "outcome IN ('attempts_exhausted', 'bystander_missing') AND batch_id NOT IN (SELECT id FROM batches WHERE state = 'cancelled')"
 
 // decide plays the operator who looks at what waits for him, and lets it go on.
 func (h *house) decide(ctx context.Context) (decided []string, err error) {
-	tasks, err := column[int64](ctx, h, "SELECT id FROM image_deletion_tasks WHERE "+undecided)
+	h.desk.Lock()
+	defer h.desk.Unlock()
+	batches, err := column[int64](ctx, h, "SELECT DISTINCT batch_id FROM image_deletion_tasks WHERE state = 'failed' AND "+undecided)
+	for _, id := range batches {
+		if _, err := h.order("batch", "retry", number(id), "--reason", "the way to the API is mended"); err != nil {
+			return decided, err
+		}
+		decided = append(decided, fmt.Sprintf("the operator tried batch %d again", id))
+		h.retried++
+	}
+	if err != nil {
+		return decided, err
+	}
+	tasks, err := column[int64](ctx, h, "SELECT id FROM image_deletion_tasks WHERE state = 'review' AND "+undecided)
 	for _, id := range tasks {
 		customer, err := column[int64](ctx, h, "SELECT customer_id FROM image_deletion_tasks WHERE id = $1", id)
 		if err != nil {
@@ -252,6 +272,23 @@ func (h *house) decide(ctx context.Context) (decided []string, err error) {
 		h.missed = append(h.missed, customer...)
 	}
 	return decided, err
+}
+
+// recall cancels a batch of which a DELETE's outcome is unknown, as soon as there is one.
+func (h *house) recall(ctx context.Context) (batch int64, err error) {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
+		inDoubt, err := column[int64](ctx, h, `SELECT b.id FROM batches b JOIN image_deletion_tasks t ON t.batch_id = b.id
+JOIN task_images i ON i.task_id = t.id AND i.state = 'unknown'
+WHERE b.intake_key LIKE $1 AND b.state = 'active' AND t.finished_at IS NULL LIMIT 1`, recallable+"%")
+		if err != nil || len(inDoubt) == 0 {
+			continue
+		}
+		h.desk.Lock()
+		defer h.desk.Unlock()
+		_, err = h.order("batch", "cancel", number(inDoubt[0]), "--reason", "the wrong list")
+		return inDoubt[0], err
+	}
+	return 0, nil
 }
 
 // journal is the sandbox's own.

@@ -149,6 +149,9 @@ func (c *court) orderly(customer int64) {
 func (c *court) gone(customer int64) {
 	left := c.left[customer]
 	for _, o := range c.orders[customer] {
+		if strings.HasPrefix(o.key, recallable) {
+			continue
+		}
 		for _, im := range c.api.Model().Initially(customer).Images {
 			if d := digest(im.Token); slices.Contains(left, d) && (o.named == nil || slices.Contains(o.named, d)) {
 				c.find(customer, "image %.8s was ordered to go, and is still there", d)
@@ -180,6 +183,9 @@ func (c *court) missing(customer int64) {
 
 // ended: each task came to what its first listing says that it had to come to.
 func (c *court) ended(t *knownTask) {
+	if t.recalled && slices.Contains([]string{"cancelled", "attempts_exhausted", "bystander_missing"}, t.Outcome) {
+		return
+	}
 	want := c.due(t.customer)
 	if c.api.Model().Initially(t.customer).Standing == sandbox.Present {
 		var targets []string
@@ -267,7 +273,7 @@ func (c *court) believed(t *knownTask) {
 			c.find(t.customer, "task %d: image %.8s is %s", t.ID, d, im.State)
 		case here && (im.State == "deleted" || im.State == "absent"):
 			c.find(t.customer, "task %d: image %.8s is %s, and it is there", t.ID, d, im.State)
-		case went && im.State != "deleted":
+		case went && im.State != "deleted" && im.State != "unknown":
 			c.find(t.customer, "task %d: image %.8s went by a DELETE of this task, and is %s", t.ID, d, im.State)
 		}
 	}

@@ -19,9 +19,10 @@ type knownTask struct {
 	ID, customer int64
 	order
 	came
-	new    int
-	images map[string]image // by the token's digest
-	calls  []knownCall      // in order
+	new      int
+	recalled bool             // its batch is cancelled
+	images   map[string]image // by the token's digest
+	calls    []knownCall      // in order
 }
 
 // knownCall is a call's row.
@@ -43,7 +44,7 @@ type callKey struct {
 
 const everyTask = `
 SELECT t.id, t.customer_id, o.name, coalesce(b.intake_key, ''), t.image_tokens, t.state, coalesce(t.outcome, ''),
-       t.images_found, t.images_deleted, t.images_new
+       t.images_found, t.images_deleted, t.images_new, b.state = 'cancelled'
 FROM image_deletion_tasks t JOIN organizations o ON o.id = t.organization_id JOIN batches b ON b.id = t.batch_id`
 
 const everyCall = `
@@ -64,7 +65,7 @@ func (h *house) known(ctx context.Context) (known, error) {
 		}
 		var t knownTask
 		if _, err = pgx.ForEachRow(rows, []any{
-			&t.ID, &t.customer, &t.label, &t.order.key, &t.named, &t.State, &t.Outcome, &t.Found, &t.Deleted, &t.new,
+			&t.ID, &t.customer, &t.label, &t.order.key, &t.named, &t.State, &t.Outcome, &t.Found, &t.Deleted, &t.new, &t.recalled,
 		}, func() error {
 			one := t
 			one.named, one.images = slices.Clone(t.named), make(map[string]image)

@@ -278,6 +278,8 @@ func (n *nemesis) restore(ctx context.Context, r *rand.Rand) (string, bool, erro
 	h := n.h
 	h.links.Lock() // the operator has enough to do
 	defer h.links.Unlock()
+	h.desk.Lock()
+	defer h.desk.Unlock()
 	if n.count("Postgres is stopped hard") == 0 {
 		return "there is no copy yet", false, nil
 	}
@@ -369,6 +371,15 @@ func (n *nemesis) linkFaults(r *rand.Rand) []fault {
 	}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all
+}
+
+// peopleFaults are what people do at the wrong moment. The database may be down just
+// then.
+func (n *nemesis) peopleFaults() []fault {
+	return []fault{{"a batch is cancelled with a DELETE in doubt", func(ctx context.Context, _ *rand.Rand) (string, bool, error) {
+		batch, err := n.h.recall(ctx)
+		return fmt.Sprintf("batch %d (%v)", batch, err), batch > 0 && err == nil, nil
+	}}}
 }
 
 func plain(all ...toxic) func(*rand.Rand) []toxic {

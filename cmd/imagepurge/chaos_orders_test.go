@@ -40,11 +40,15 @@ type list struct {
 	ids        []int64
 }
 
+// recallable begins the keys of lists that may be cancelled.
+const recallable = "recall"
+
 // handIn gives the workers the next customers of the population, some of them by
 // several tasks at once.
 func (h *house) handIn(ctx context.Context, n int) error {
 	h.mu.Lock()
-	first, second, web := h.newList("first", shopLabel), h.newList("second", shopLabel), h.newList("web", webLabel)
+	first, second := h.newList("first", shopLabel), h.newList("second", shopLabel)
+	recall, web := h.newList(recallable, shopLabel), h.newList("web", webLabel)
 	for range min(n, h.crowd.Len()-h.next) {
 		id := h.crowd.ID(h.next)
 		c := h.api.Model().Initially(id)
@@ -59,8 +63,11 @@ func (h *house) handIn(ctx context.Context, n int) error {
 		case 1: // in two batches
 			first.add(h, id)
 			second.add(h, id)
-		case 2, 3: // under two labels
+		case 2: // under two labels
 			first.add(h, id)
+			web.add(h, id)
+		case 3: // of which one may be cancelled
+			recall.add(h, id)
 			web.add(h, id)
 		case 4: // named images beside all
 			h.name(id, shopLabel, c.Images[:last])
@@ -68,12 +75,15 @@ func (h *house) handIn(ctx context.Context, n int) error {
 		case 5: // images that another task named
 			h.name(id, shopLabel, c.Images[:max(1, last-1)])
 			h.name(id, webLabel, c.Images[max(1, last-1):last])
+		case 6:
+			recall.add(h, id)
+			h.name(id, webLabel, c.Images[:last])
 		default:
 			h.name(id, shopLabel, c.Images[:last])
 		}
 		h.next++
 	}
-	for _, l := range []*list{first, second, web} {
+	for _, l := range []*list{first, second, recall, web} {
 		if len(l.ids) > 0 {
 			h.lists = append(h.lists, *l)
 		}

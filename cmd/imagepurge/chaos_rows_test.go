@@ -25,7 +25,7 @@ GROUP BY t.id HAVING t.api_calls <> count(*) FILTER (WHERE c.sent_at IS NOT NULL
 	"an image's sends are not the DELETEs for it": `SELECT t.customer_id FROM image_deletion_tasks t JOIN task_images i ON i.task_id = t.id
 LEFT JOIN image_calls c ON c.task_id = t.id AND c.image_key = i.image_key AND (c.sent_at IS NOT NULL OR c.class IS NULL)
 GROUP BY t.id, i.image_key, i.sends HAVING i.sends <> count(c.sequence)`,
-	"an end is not in the audit log": `SELECT t.customer_id FROM image_deletion_tasks t WHERE t.outcome IS DISTINCT FROM (
+	"an end is not in the audit log": `SELECT t.customer_id FROM image_deletion_tasks t WHERE t.state <> 'cancelled' AND t.outcome IS DISTINCT FROM (
 SELECT a.details->>'outcome' FROM audit_entries a WHERE a.task_id = t.id AND a.action = 'task.finish' ORDER BY a.id DESC LIMIT 1)`,
 	"a task's calls are not numbered without a gap": `SELECT t.customer_id FROM image_deletion_tasks t JOIN image_calls c ON c.task_id = t.id
 GROUP BY t.id HAVING t.call_sequence < max(c.sequence) OR count(*) <> max(c.sequence)`,
@@ -38,10 +38,13 @@ WHERE a.lease_epoch = b.lease_epoch AND a.worker <> b.worker`,
 WHERE i.state = 'deleted' AND NOT EXISTS (SELECT FROM image_calls c WHERE c.task_id = t.id AND c.image_key = i.image_key AND c.class IS DISTINCT FROM 'not_sent')`,
 	"a completed task was not verified after its last delete": `SELECT t.customer_id FROM image_deletion_tasks t WHERE t.outcome = 'images_deleted'
 AND (t.verified_at IS NULL OR EXISTS (SELECT FROM image_calls c WHERE c.task_id = t.id AND c.kind = 'delete' AND c.class IS DISTINCT FROM 'not_sent' AND c.answered_at > t.verified_at))`,
+	"a DELETE was sent after its batch was cancelled": `SELECT t.customer_id FROM image_deletion_tasks t JOIN image_calls c ON c.task_id = t.id
+JOIN audit_entries a ON a.batch_id = t.batch_id AND a.action = 'batch.cancel' WHERE c.kind = 'delete' AND c.sent_at > a.at + interval '2 seconds'`,
 	"a customer is still leased": `SELECT customer_id FROM customer_leases WHERE lease_owner IS NOT NULL`,
 	"a batch's counts are not those of its tasks": `SELECT -b.id FROM batches b LEFT JOIN image_deletion_tasks t ON t.batch_id = b.id
 GROUP BY b.id HAVING b.tasks_total + coalesce((SELECT sum(a.tasks) FROM batch_arrivals a WHERE a.batch_id = b.id), 0) <> count(t.id)
   OR b.tasks_completed <> count(*) FILTER (WHERE t.state = 'completed') OR b.tasks_failed <> count(*) FILTER (WHERE t.state = 'failed')
+  OR b.tasks_cancelled <> count(*) FILTER (WHERE t.state = 'cancelled')
   OR b.tasks_review <> count(*) FILTER (WHERE t.state = 'review') OR b.images_found <> coalesce(sum(t.images_found) FILTER (WHERE t.finished_at IS NOT NULL), 0)
   OR b.images_deleted <> coalesce(sum(t.images_deleted) FILTER (WHERE t.finished_at IS NOT NULL), 0)
   OR b.api_calls <> coalesce(sum(t.api_calls) FILTER (WHERE t.finished_at IS NOT NULL), 0)`,

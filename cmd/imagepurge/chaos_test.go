@@ -35,8 +35,8 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breakers closed %d times, %d bystanders missed, %d workers ended by themselves; felt: %v",
-		h.seed, h.next, court.calls(), court.deletes(), len(h.lost), h.breakers, len(h.missed), h.selves, n.met)
+	t.Logf("seed %d, %d customers, %d calls, deletes: %v; %d databases lost, breakers closed %d times, %d batches retried, %d bystanders missed, %d workers ended by themselves; felt: %v",
+		h.seed, h.next, court.calls(), court.deletes(), len(h.lost), h.breakers, h.retried, len(h.missed), h.selves, n.met)
 	court.wantCases(t.Context())
 	h.checkDatabase()
 	if t.Failed() || len(found) > 0 {
@@ -69,17 +69,21 @@ func inflict(t *testing.T, seed uint64, d time.Duration, binary string) *nemesis
 	var lanes sync.WaitGroup
 	meanwhile, enough := context.WithCancel(ctx)
 	lanes.Go(func() { n.shop(meanwhile, rand.New(rand.NewPCG(seed, 3))) })
-	var links sync.WaitGroup
-	links.Go(func() {
+	var beside sync.WaitGroup
+	beside.Go(func() {
 		r := rand.New(rand.NewPCG(seed, 2))
 		n.torment(ctx, "links", n.linkFaults(r), r, func() { wait(ctx, spread(r, 100*time.Millisecond, 900*time.Millisecond)) })
+	})
+	beside.Go(func() {
+		r := rand.New(rand.NewPCG(seed, 4))
+		n.torment(ctx, "people", n.peopleFaults(), r, func() { wait(ctx, spread(r, time.Second, 3*time.Second)) })
 	})
 	r := rand.New(rand.NewPCG(seed, 1))
 	n.torment(ctx, "servers", n.serverFaults(r), r, func() {
 		n.between(ctx)
 		wait(ctx, spread(r, 300*time.Millisecond, 1500*time.Millisecond))
 	})
-	links.Wait()
+	beside.Wait()
 	enough()
 	lanes.Wait()
 	n.heal(ctx)
@@ -93,7 +97,7 @@ func (n *nemesis) wantAll(t *testing.T) {
 	}
 	kinds := []string{others}
 	r := rand.New(rand.NewPCG(0, 0)) // of no consequence: the order is not looked at
-	for _, f := range append(n.serverFaults(r), n.linkFaults(r)...) {
+	for _, f := range slices.Concat(n.serverFaults(r), n.linkFaults(r), n.peopleFaults()) {
 		kinds = append(kinds, f.kind)
 	}
 	for _, kind := range kinds {
