@@ -45,6 +45,27 @@ var breakages = map[string]breakage{
 	"unknown": {"capillary/client.go", []string{"return verdict{class: jobs.ClassUnknown, code: word}", "return verdict{class: jobs.ClassNotRun, code: word}"}},
 	// A customer does not rest after a delete whose outcome is unknown.
 	"settle": {"cmd/imagepurge/run.go", []string{"Settle: c.s.Settle,", "Settle: time.Millisecond,"}},
+	// Only the task whose delete it was lets its customer rest.
+	"rest": {"repository/claims.go", []string{
+		"<= clock_timestamp() AND coalesce(l.rest_until, '-infinity') <= clock_timestamp()\n", "<= clock_timestamp()\n",
+		"(l.lease_until > clock_timestamp() OR l.rest_until > clock_timestamp())", "l.lease_until > clock_timestamp()",
+	}},
+	// Two labels of one organisation never learn that they are one.
+	"labels": {"repository/remote.go", []string{
+		"\t\tpinned = number\n", `		pinned = number
+		var taken bool
+		err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM remote_organizations WHERE number = $1", number).Scan(&taken)
+		if err != nil || taken {
+			return err
+		}
+`,
+	}},
+	// What another label's task has deleted is a surprise.
+	"elsewhere": {"repository/claims.go", []string{"theirs.remote_id = mine.remote_id", "theirs.id = mine.id"}},
+	// What others upload later becomes a target.
+	"targets": {"jobs/purge/listing.go", []string{"target = first || m.rec.Scope == jobs.UntilEmpty", "target = true"}},
+	// An intent that was withdrawn counts as a call.
+	"withdrawn": {"jobs/purge/deleting.go", []string{"\tm.count.APICalls--\n", "\n"}},
 }
 
 // TestChaosFindsWhatIsBroken shows that the chaos test can fail: it takes one rule

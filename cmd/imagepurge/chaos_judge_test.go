@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/imagepurge/imagepurge/capillary/sandbox"
 )
@@ -68,6 +69,7 @@ func (h *house) judgeAll(ctx context.Context) (verdict, *court, error) {
 	for customer := range c.entries {
 		c.nothingElse(customer)
 		c.oneAtATime(customer)
+		c.settledFirst(customer)
 		c.answers(customer)
 	}
 	for i := range c.next {
@@ -119,6 +121,38 @@ func (c *court) oneAtATime(customer int64) {
 		for _, b := range deletes {
 			if b.ReceivedAt.After(a.ReceivedAt) && b.ReceivedAt.Before(a.ExecutedAt) {
 				c.find(customer, "entry %d: DELETE %v arrived while entry %d, DELETE %v, was still to run", b.Seq, b.Indexes, a.Seq, a.Indexes)
+			}
+		}
+	}
+}
+
+// settledFirst: while a DELETE is under way, and until it has settled where its answer
+// tells nothing, nothing else is sent for its customer that a DELETE could rely on. The
+// first listings under two labels don't know of each other yet: what shows an image is
+// not believed before they do.
+func (c *court) settledFirst(customer int64) {
+	calls := make(map[callKey]knownCall)
+	for _, k := range append(slices.Clone(c.lost), c.now) {
+		for _, t := range k {
+			for _, call := range t.calls {
+				if t.customer == customer && !call.sent.IsZero() && (call.kind == "delete" || len(call.shown) > 0) {
+					calls[call.callKey] = call
+				}
+			}
+		}
+	}
+	for _, a := range calls {
+		if a.kind != "delete" {
+			continue
+		}
+		until := a.answered
+		if a.inDoubt() {
+			until = until.Add(chaosSettle)
+		}
+		for _, b := range calls {
+			if b.sent.After(a.sent) && b.sent.Before(until) {
+				c.find(customer, "task %d sent call %d, a %s, %v after call %d of task %d, a DELETE (%s)", b.task, b.sequence, b.kind,
+					b.sent.Sub(a.sent).Round(time.Millisecond), a.sequence, a.task, a.class)
 			}
 		}
 	}
@@ -273,7 +307,7 @@ func (c *court) believed(t *knownTask) {
 			c.find(t.customer, "task %d: image %.8s is %s", t.ID, d, im.State)
 		case here && (im.State == "deleted" || im.State == "absent"):
 			c.find(t.customer, "task %d: image %.8s is %s, and it is there", t.ID, d, im.State)
-		case went && im.State != "deleted":
+		case went && im.State != "deleted" && im.State != "unknown":
 			c.find(t.customer, "task %d: image %.8s went by a DELETE of this task, and is %s", t.ID, d, im.State)
 		}
 	}
