@@ -32,6 +32,7 @@ func TestChaos(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector sees nothing here: what runs is the built program, without it; the pass without it runs this")
 	}
+	t.Parallel() // it mostly waits, and other tests beside it are one more thing that goes wrong
 	n := inflict(t, *chaosSeed, *chaosFor, program)
 	n.wantAll(t)
 	h := n.h
