@@ -83,7 +83,7 @@ func (s *Store) inTx(ctx context.Context, name string, do func(pgx.Tx) error) er
 		if err := tx.QueryRow(ctx, command, name).Scan(nil, nil, &mend); err != nil {
 			return err
 		}
-		if false {
+		if mend != nil {
 			return &RightError{Mend: *mend}
 		}
 		return do(tx)
