@@ -68,21 +68,21 @@ func (w *world) brand(name string, crowd sandbox.Population, lines ...string) br
 // One organisation's slowness, 401 or big batch never holds up another's.
 func TestBulkheads(t *testing.T) {
 	t.Parallel()
-	for name, timeout := range map[string]string{"answers in 30 seconds": "60s", "times out after 3": "3s"} {
+	for name, timeout := range map[string]string{"never answers": "10m", "times out after 3": "3s"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const customers = 60
-			crowd := present(181, 2*customers, 1)
+			crowd := present(181, 3*customers, 1)
 			w := newWorld(t, sandbox.Options{Seed: 181, Population: crowd, Latency: sandbox.FixedLatency(20 * time.Millisecond)})
 			wrong := till
 			wrong.Password = wrongPassword
 			many, few := present(182, 3000, 2), present(183, 200, 1)
 			w = w.serving(
 				w.brand("healthy", crowd, "rate_per_minute: 1200"),
-				w.another("slow", sandbox.Options{Seed: 182, Population: few, Latency: sandbox.FixedLatency(30 * time.Second)}, "rate_per_minute: 6000"),
+				w.another("slow", sandbox.Options{Seed: 182, Population: few, Latency: sandbox.FixedLatency(time.Hour)}, "rate_per_minute: 6000"),
 				w.another("refused", sandbox.Options{Seed: 183, Population: few, Keys: []sandbox.Key{wrong}}, "rate_per_minute: 6000"),
 				w.another("big", sandbox.Options{Seed: 184, Population: many, Latency: sandbox.FixedLatency(20 * time.Millisecond)}, "rate_per_minute: 1200"),
-			).with("IMAGEPURGE_REQUEST_TIMEOUT="+timeout, "IMAGEPURGE_SETTLE=90s", "IMAGEPURGE_LEASE=150s")
+			).with("IMAGEPURGE_REQUEST_TIMEOUT="+timeout, "IMAGEPURGE_SETTLE=11m", "IMAGEPURGE_LEASE=21m")
 			for _, x := range []struct {
 				name  string
 				crowd sandbox.Population
@@ -90,11 +90,14 @@ func TestBulkheads(t *testing.T) {
 				w.enqueue(everyone(x.crowd), "--organization", x.name)
 			}
 			ids := everyone(crowd)
-			alone := w.enqueue(ids[:customers], "--organization", "healthy")
-			took := w.must(0, "run", "--once", "--organization", "healthy").took
-			w.wantTruth(alone, ids[:customers])
+			alone := func(ids []int64) time.Duration {
+				batch := w.enqueue(ids, "--organization", "healthy")
+				defer w.wantTruth(batch, ids)
+				return w.must(0, "run", "--once", "--organization", "healthy").took
+			}
+			took := alone(ids[:customers])
 
-			beside := w.enqueue(ids[customers:], "--organization", "healthy")
+			beside := w.enqueue(ids[customers:2*customers], "--organization", "healthy")
 			began := time.Now()
 			worker := w.start("run")
 			w.until("the healthy one's batch is done", func() bool {
@@ -102,10 +105,7 @@ func TestBulkheads(t *testing.T) {
 			})
 			together := time.Since(began)
 			t.Logf("alone %v, beside the others %v", took, together)
-			if together > 2*took+15*time.Second { // half of what one answer of the slow one takes
-				t.Errorf("%v beside the others, %v alone", together, took)
-			}
-			w.wantTruth(beside, ids[customers:])
+			w.wantTruth(beside, ids[customers:2*customers])
 			in := func(organization, what string) int {
 				return w.count("SELECT count(*) FROM image_deletion_tasks t JOIN organizations o ON o.id = t.organization_id WHERE o.name = $1 AND "+what, organization)
 			}
@@ -124,6 +124,13 @@ func TestBulkheads(t *testing.T) {
 			worker.signal(syscall.SIGTERM)
 			worker.signal(syscall.SIGINT) // not waiting for the slow one's answers
 			worker.wait()
+			tooLong := func() bool { return together > 2*took+15*time.Second }
+			if tooLong() { // or the machine has become busier
+				took = max(took, alone(ids[2*customers:]))
+			}
+			if tooLong() {
+				t.Errorf("%v beside the others, %v alone", together, took)
+			}
 		})
 	}
 }
