@@ -81,6 +81,7 @@ func TestReadsIDs(t *testing.T) {
 		{"a header of two lines", "customer_id,\"first\nlast\"\n1,A\n", Options{}, []string{"3=1"}},
 		{"another column", "id,customer_id\n1,2\n", Options{Column: "ID"}, []string{"2=1"}},
 		{"CSV although the header is a number", "7,8\n1,2\n", Options{Column: "8", Format: CSV}, []string{"2=2"}},
+		{"CSV with a line that equals such a header", "7,8\n7,8\n", Options{Column: "8", Format: CSV}, []string{"2=8"}},
 
 		{"NDJSON", `{"customer_id":1}` + "\n\n" + ` { "a" : {"customer_id":9} , "customer_id" : "2" } ` + "\n", Options{}, []string{"1=1", "3=2"}},
 		{"NDJSON keeps large numbers", `{"customer_id":9223372036854775807}` + "\n" + `{"customer_id":9007199254740993}` + "\n", Options{}, []string{"1=9223372036854775807", "2=9007199254740993"}},
