@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.only, "only", "", "try only the mutants of FILE, FILE:LINE or an id")
 	flags.IntVar(&o.jobs, "jobs", max(1, runtime.NumCPU()/2), "mutants at a time")
 	flags.DurationVar(&r.timeout, "timeout", 10*time.Minute, "a package's tests, at most; of the processor they get 10 s and ten times what they need without a mutant")
-	flags.DurationVar(&r.perTest, "per-test", 10*time.Second, "leave out tests that take longer without a mutant")
+	flags.DurationVar(&r.perTest, "per-test", time.Minute, "leave out tests that take longer without a mutant")
 	flags.BoolVar(&o.own, "own", false, "run the package's own tests alone")
 	flags.BoolVar(&o.list, "list", false, "list the mutants and try none")
 	flags.BoolVar(&o.asJSON, "json", false, "print one JSON object a mutant")
@@ -183,14 +183,16 @@ func (o options) try(ctx context.Context, r *runner, pkg string, stdout, stderr 
 		group.Go(func() {
 			for m := range next {
 				v, ok := known.of(m)
+				var err error
 				if !ok {
-					var err error
-					if v, err = r.try(ctx, fmt.Sprintf("alone%d", n), m, active[m.ID], src.files[m.File], suites); err != nil {
-						first = err
-						continue
-					}
+					v, err = r.try(ctx, fmt.Sprintf("alone%d", n), m, active[m.ID], src.files[m.File], suites)
 				}
 				mu.Lock()
+				if err != nil { // what was not tried is tried by the next run
+					first = fmt.Errorf("%s: %w", m, err)
+					mu.Unlock()
+					continue
+				}
 				if !ok {
 					known.keep(m, v)
 				}

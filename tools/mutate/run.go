@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,8 +92,26 @@ func (r *runner) run(ctx context.Context, p program, active int, cpu time.Durati
 	// Programs that the tests build have the fault, too.
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", activeMutant, active), "GOFLAGS=-overlay="+p.overlay)
 	out, err := cmd.CombinedOutput()
-	return string(out), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
+	var exit *exec.ExitError
+	switch {
+	case err != nil && !errors.As(err, &exit): // it was not begun
+		return string(out), 0, err
+	case err == nil:
+		return string(out), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
+	}
+	used := exit.UserTime() + exit.SystemTime()
+	switch {
+	case bytes.Contains(out, []byte("panic: test timed out")), errors.Is(ctx.Err(), context.DeadlineExceeded), used > cpu-2*time.Second:
+		err = errTimedOut
+	case !exit.Exited():
+		return string(out), used, fmt.Errorf("the machine ended it: %w", err)
+	default:
+		err = errFailed
+	}
+	return string(out), used, err
 }
+
+var errFailed, errTimedOut = errors.New("a test failed"), errors.New("timed out")
 
 var (
 	passed  = regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+)s\)`)
@@ -182,6 +201,9 @@ func (r *runner) try(ctx context.Context, name string, m mutant, active int, src
 			if err == nil {
 				continue
 			}
+			if !errors.Is(err, errFailed) && !errors.Is(err, errTimedOut) {
+				return verdict{}, err
+			}
 			if invalid.MatchString(out) {
 				return end(broken, "")
 			}
@@ -191,7 +213,7 @@ func (r *runner) try(ctx context.Context, name string, m mutant, active int, src
 			} else if at := running.FindStringSubmatch(out); at != nil {
 				by = at[1]
 			}
-			if strings.Contains(out, "panic: test timed out") || ctx.Err() != nil || strings.Contains(err.Error(), "killed") {
+			if errors.Is(err, errTimedOut) {
 				return end(timedOut, s.pkg+" "+by)
 			}
 			return end(killed, s.pkg+" "+by)
