@@ -135,7 +135,7 @@ func TestEachSafeguardIsNeeded(t *testing.T) {
 	)
 	t.Cleanup(func() {
 		slices.Sort(table)
-		t.Logf("\n| without | nights needed | promise broken |\n|---|--:|---|\n%s", strings.Join(table, "\n"))
+		t.Logf("\n| without | seed | promise broken |\n|---|--:|---|\n%s", strings.Join(table, "\n"))
 	})
 	for _, a := range ablations() {
 		t.Run(a.without, func(t *testing.T) {
