@@ -157,7 +157,14 @@ func TestRejectsNeverOverwrite(t *testing.T) {
 	if info, err := os.Stat(in("new.txt")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read the rejects: %v %v", info, err)
 	}
-	before.Files["new.txt"] = "none\n"
+	// The same lines by way of a link are not: what a link leads to changes.
+	if err := os.Symlink("new.txt", in("link-to-new.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.must(1, "enqueue", "--skip-invalid", "--rejects", "link-to-new.txt", "list.txt"); !strings.Contains(e.err, "is there already") {
+		t.Errorf("%s", e)
+	}
+	before.Files["new.txt"], before.Files["link-to-new.txt"] = "none\n", "L---------"
 	if diff := cmp.Diff(w.files(), before.Files); diff != "" {
 		t.Errorf("files (-got +want)\n%.2000s", diff)
 	}
@@ -300,6 +307,7 @@ func TestAListThatChangesIsRefused(t *testing.T) {
 		change func() error
 	}{
 		{"appended to", byPath, write(os.O_APPEND, "700999999\n")},
+		{"appended to, its time set back", byPath, func() error { return errors.Join(write(os.O_APPEND, "700999999\n")(), os.Chtimes(in, old, old)) }},
 		{"cut", byPath, func() error { return os.Truncate(in, 300_000) }},
 		{"emptied", byPath, func() error { return os.Truncate(in, 0) }},
 		{"written over, of the same size", byPath, write(0, other)},

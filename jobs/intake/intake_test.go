@@ -94,6 +94,7 @@ func TestReadsIDs(t *testing.T) {
 		{"fields too few and too many", "customer_id,name\n1\n2,A,B\n,A\n3,A\n", Options{}, []string{"line 2: 1 field, the header has 2", "line 3: 3 fields, the header has 2", "line 4: empty", "5=3"}},
 		{"quotes misplaced", "customer_id,name\n1,A\"B\n2,\"A\"B\n3,\"A\nB\"C\n4,D\n", Options{}, []string{
 			"line 2: a quote within a field that doesn't begin with one", "line 3: text behind a closing quote", "line 4: text behind a closing quote", "6=4"}},
+		{"digits on both sides of a quoted line end or quote", "customer_id,name\n\"7\n8\",A\n\"7\"\"8\",A\n", Options{}, []string{"line 2: not a number", "line 4: not a number"}},
 		{"the header again", "customer_id,name\n1,A\ncustomer_id,name\n2,B\n", Options{}, []string{"2=1", "line 3: the header again (several files put together?)", "4=2"}},
 		{"empty rows of a tab-separated file", "a\tcustomer_id\n\t\n\nx\t1\n", Options{}, []string{"line 2: empty", "4=1"}},
 		{"NDJSON that is none", `{"customer_id":1}` + "\n" + `{"customer_id":}` + "\n[1]\n7\n" + `{"id":1}` + "\n" +
