@@ -156,8 +156,8 @@ func TestRetryOfABatch(t *testing.T) {
 	d.applied(intent(rs[0], "x"))
 	for i, o := range []jobs.Outcome{jobs.AttemptsExhausted, jobs.StillPresent, jobs.ImagesDeleted} {
 		f := finish(rs[i], o)
-		f.Counters = purge.Counters{Sequence: 3, APICalls: 4, Attempts: 10, StillPresent: 3, Contradictions: 2, Refusals: 1, Found: 2, Listed: true}
-		f.Deleted, f.Code, f.VerifiedAt = 1, "503", answerTime
+		f.Counters = purge.Counters{Sequence: 3, APICalls: 4, Attempts: 10, StillPresent: 3, Contradictions: 2, Refusals: 1, Found: 2, Listed: true, Relisting: true}
+		f.Deleted, f.Code, f.HTTPStatus, f.Message, f.VerifiedAt = 1, "503", 503, "it is down", answerTime
 		if i == 0 {
 			f.Images = []purge.Image{{Key: jobs.KeyOf("x"), State: jobs.Planned, Sends: 1}}
 		}
@@ -180,11 +180,12 @@ func TestRetryOfABatch(t *testing.T) {
 	if len(again) != 2 {
 		t.Fatalf("claimed %d, want 2", len(again))
 	}
+	// Nothing but what was seen and sent is left: its first listing is looked at twice.
 	if r := again[0]; r.Epoch != 2 || r.Counters != (purge.Counters{Sequence: 3, APICalls: 4, Found: 2, Listed: true}) || len(r.Images) != 1 {
 		t.Errorf("got %+v", r)
 	}
 	task, err := d.Task(d.ctx, int64(again[0].Task))
-	if err != nil || task.Outcome != nil || task.ErrorCode != nil || task.VerifiedAt != nil || task.FinishedAt != nil {
+	if err != nil || task.Outcome != nil || task.ErrorCode != nil || task.HTTPStatus != nil || task.ErrorMessage != nil || task.VerifiedAt != nil || task.FinishedAt != nil {
 		t.Errorf("%+v, %v", task, err)
 	}
 	if n := d.audited("batch.retry"); n != 2 {

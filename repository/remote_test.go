@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -213,6 +214,44 @@ func TestAMergeKeepsTheLongerRest(t *testing.T) {
 			d.applied(progress(intent(mine[1], "x")))
 			d.refusedWrite(finish(mine[0], jobs.NoImages), purge.LeaseLost) // it would end the rest
 		}
+	}
+}
+
+// What another task of the customer has deleted is no surprise, whatever our label for
+// it; what one of another organisation has deleted is.
+func TestDeletesUnderAllLabelsAreKnown(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.by("INSERT INTO organizations (name) VALUES ('brand-b'), ('brand-c')")
+	for _, o := range []int64{1, 2} {
+		if _, err := d.PinOrganization(d.ctx, o, 100001); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := func(o int64) func(*purge.Claim) { return func(c *purge.Claim) { c.Organization = o } }
+	writes := func(o int64, ws ...purge.Write) {
+		t.Helper()
+		theirs := terms
+		theirs.Organization = o
+		for _, w := range ws {
+			if got, err := d.Write(d.ctx, theirs, []purge.Write{w}); err != nil || !got[0].Applied {
+				t.Fatalf("%+v, %v", got, err)
+			}
+		}
+	}
+	for o, image := range map[int64]string{2: "ours", 3: "another's"} {
+		d.by("INSERT INTO image_deletion_tasks (organization_id, customer_id) VALUES ($1, 7), ($1, 8)", o)
+		for _, r := range d.claim(of(o)) {
+			in := intent(r, fmt.Sprint(image, r.Customer.ID))
+			f := progress(in)
+			f.Kind, f.State, f.Outcome = purge.WriteFinish, jobs.Completed, jobs.ImagesDeleted
+			writes(o, in, f)
+		}
+	}
+	d.by("INSERT INTO image_deletion_tasks (organization_id, customer_id) VALUES (1, 7)")
+	d.applied(giveBack(d.one())) // what was not listed before, nothing is missed of
+	if got := d.one().DeletedElsewhere; !slices.Equal(got, []jobs.Key{jobs.KeyOf("ours7")}) {
+		t.Errorf("deleted elsewhere: %v", got)
 	}
 }
 

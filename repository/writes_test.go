@@ -117,6 +117,7 @@ func TestRests(t *testing.T) {
 		"a known answer ends it":          {progress, "leased, no rest"},
 		"settle sets it from now":         {func(w purge.Write) purge.Write { return unknown(w, time.Minute) }, "free, rests 60"},
 		"a shorter settle than the worst": {func(w purge.Write) purge.Write { return unknown(w, 10*time.Second) }, "free, rests 10"},
+		"due sooner than it rests":        {func(w purge.Write) purge.Write { w = unknown(w, time.Minute); w.After = time.Second; return w }, "free, rests 60"},
 		"keep keeps it, given back":       {func(w purge.Write) purge.Write { w = unknown(w, 0); w.Rest = purge.RestKeep; return w }, "free, rests 180"},
 		"keep keeps it, in progress":      {func(w purge.Write) purge.Write { w = progress(w); w.Rest = purge.RestKeep; return w }, "leased, rests 180"},
 		"clear and give back frees him":   {func(w purge.Write) purge.Write { w = unknown(w, 0); w.Rest = purge.RestClear; return w }, "gone"},
