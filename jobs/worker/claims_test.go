@@ -22,7 +22,11 @@ func TestHowManyTasksAreInHand(t *testing.T) {
 		cfg := testConfig()
 		cfg.Budget.PerMinute, cfg.Budget.Concurrency = c.perMinute, c.concurrency
 		w := newWorld(t, 1, cfg)
-		if got := want[worker.ClaimTasks](t, w.told(worker.Started{})).Claim.Limit; got != c.want {
+		effects := w.told(worker.Started{})
+		if wake := want[worker.WakeAt](t, effects).At.Sub(w.now); wake != 10*time.Second {
+			t.Errorf("it sleeps for %v while it waits for an answer", wake)
+		}
+		if got := want[worker.ClaimTasks](t, effects).Claim.Limit; got != c.want {
 			t.Errorf("%d a minute, %d at a time: claims %d, want %d", c.perMinute, c.concurrency, got, c.want)
 		}
 	}

@@ -295,3 +295,22 @@ func TestARevokedTokenOpensNoBreaker(t *testing.T) {
 		t.Errorf("%s, breaker %q: %v", w.ended, w.breaker(), w.states())
 	}
 }
+
+// One question at a time; where the database doesn't answer it is asked again after two
+// seconds.
+func TestTheNumberIsRecordedByOneStatementAtATime(t *testing.T) {
+	t.Parallel()
+	w := hand(t, 1)
+	w.told(w.records(1))
+	want[worker.ListImages](t, w.told(w.slots(1)))
+	want[worker.PinOrganization](t, w.answered(1, jobs.ListCall, w.list(&w.ours, 1)))
+	if again, ok := first[worker.PinOrganization](w.told(worker.Tick{})); ok {
+		t.Errorf("asked again: %v", again)
+	}
+	wake := want[worker.WakeAt](t, w.told(worker.OrganizationPinned{Err: errDown}))
+	if got := wake.At.Sub(w.now); got != 2*time.Second {
+		t.Errorf("it sleeps for %v", got)
+	}
+	w.now = wake.At
+	want[worker.PinOrganization](t, w.told(worker.Tick{}))
+}
