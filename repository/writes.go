@@ -266,13 +266,16 @@ breaker AS (
                  w.passed IS NOT NULL AS closes,
                  o.breaker_reason IS NOT NULL AND (w.breaker_reason <> 'wrong_organisation' OR o.breaker_reason = 'wrong_organisation') AS stays
           FROM written w JOIN organizations o ON o.id = $4
-          WHERE w.breaker_reason IS NOT NULL AND (o.breaker_reason IS NULL OR o.probe_task_id = w.id)
+          WHERE w.breaker_reason IS NOT NULL AND (o.breaker_reason IS NULL OR o.probe_task_id = w.id
+                OR w.breaker_reason = 'wrong_organisation' AND o.breaker_reason <> 'wrong_organisation')
              OR w.passed IS NOT NULL AND o.probe_task_id = w.id
                 AND (o.breaker_kind = w.passed OR o.breaker_kind = 'list' OR o.breaker_reason = 'api_unavailable')
           ORDER BY o.id, w.n) s
     -- Said of the row as it is now: of many refusals at once the first opens it,
-    -- and the others are no probes.
-    WHERE o.id = s.id AND (o.probe_task_id = s.task_id OR o.breaker_reason IS NULL AND NOT s.closes)
+    -- and the others are no probes. Another organisation's image counts whoever saw it:
+    -- a probe under way beside it, answered without images, would close the breaker else.
+    WHERE o.id = s.id AND (o.probe_task_id = s.task_id OR o.breaker_reason IS NULL AND NOT s.closes
+                           OR NOT s.closes AND s.breaker_reason = 'wrong_organisation' AND o.breaker_reason <> 'wrong_organisation')
     RETURNING s.n, s.closes, NOT s.closes AND o.probe_delay = interval '1 minute' AS opened
 ),
 budget AS (

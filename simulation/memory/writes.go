@@ -250,7 +250,7 @@ func (s *Store) moveBreaker(now time.Time, writes []purge.Write, results []purge
 // concerns says whether a write says something of the breaker as it stands.
 func (o *Organization) concerns(w *purge.Write) bool {
 	probe := o.ProbeTask == w.Task
-	if w.Breaker != nil && (o.Reason == "" || probe) {
+	if w.Breaker != nil && (o.Reason == "" || probe || w.Breaker.Reason == jobs.CodeWrongOrganisation && o.Reason != jobs.CodeWrongOrganisation) {
 		return true
 	}
 	return w.Passed != "" && probe && (o.Kind == w.Passed || o.Kind == jobs.ListCall || o.Reason == "api_unavailable")
