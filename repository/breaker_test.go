@@ -3,6 +3,7 @@ package repository_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -166,6 +167,26 @@ func TestAnotherOrganizationIsTheReasonThatStays(t *testing.T) {
 	d.applied(passed(d.one(probe), jobs.ListCall))
 	if got := d.breaker(); got != "" {
 		t.Errorf("a listing that shows ours passed: %q", got)
+	}
+}
+
+// Two starts probe at once. The one that meets another organisation is heard, though it is
+// no longer the probe on record, and the other's answer closes nothing.
+func TestAnotherOrganizationIsHeardBesideAProbe(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.customers(1, 2, 3)
+	d.applied(refusedBy(d.one(), jobs.ListCall))
+	probeDue(d)
+	first := d.one(probe)
+	probeDue(d)
+	second := d.one(probe)
+	w := refusedBy(first, jobs.ListCall)
+	w.Breaker = &purge.Breaker{Reason: jobs.CodeWrongOrganisation, Kind: jobs.ListCall, Code: jobs.CodeWrongOrganisation}
+	d.applied(w)
+	d.applied(passed(second, jobs.ListCall))
+	if got := d.breaker(); !strings.HasPrefix(got, jobs.CodeWrongOrganisation) {
+		t.Errorf("the breaker is %q, want it open as %s", got, jobs.CodeWrongOrganisation)
 	}
 }
 
