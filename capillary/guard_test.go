@@ -239,6 +239,52 @@ func TestListingOnStaleConnection(t *testing.T) {
 	}
 }
 
+// A call that ends on its connection costs that one alone: net/http, which would begin it again, must not try it on
+// all the others.
+func TestACallThatIsOverLeavesOtherConnections(t *testing.T) {
+	t.Parallel()
+	const conns = 3
+	for name, end := range map[string]func(c *Client){
+		"a listing that was written and lost": func(c *Client) {
+			expect(t, c.List(t.Context(), customer(8)), jobs.ClassUnknown, 0, "reset")
+		},
+		"a late DELETE": func(c *Client) {
+			late := permitFor(7, time.Now().Add(-time.Minute), 0)
+			expect(t, c.Delete(t.Context(), late), jobs.ClassNotSent, 0, "late")
+		},
+	} {
+		together := make(chan struct{})
+		var waiting atomic.Int32
+		w := newWire(t, false, func(w *wire, conn net.Conn, in *bufio.Reader) {
+			for {
+				if r := w.request(in); r == nil || r.URL.Path == "/v2/customers/8" {
+					return
+				}
+				if waiting.Add(1) == conns {
+					close(together)
+				}
+				<-together
+				reply(conn, 200, noImages)
+			}
+		})
+		c := newClient(t, wireOptions(w))
+		var wg sync.WaitGroup
+		for range conns {
+			wg.Go(func() { expect(t, c.List(t.Context(), customer(7)), jobs.ClassListed, 200, "") })
+		}
+		wg.Wait()
+		end(c)
+		for range conns {
+			expect(t, c.List(t.Context(), customer(7)), jobs.ClassListed, 200, "")
+		}
+		c.CloseIdleConnections()
+		w.stop()
+		if w.dials != conns {
+			t.Errorf("%s: %d connections, want %d", name, w.dials, conns)
+		}
+	}
+}
+
 // The guard itself: nothing passes a connection that no call has armed, that
 // was armed for another request, twice, in parts, or after the call's end.
 func TestGuard(t *testing.T) {
@@ -268,6 +314,15 @@ func TestGuard(t *testing.T) {
 		left bool // something was written after all
 	}{
 		{"armed", func(p parts) error { p.c.took(p.g); _, err := p.g.Write([]byte(whole)); return err }, nil, true},
+		{"armed before for a call that wrote nothing", func(p parts) error {
+			(&call{line: p.c.line, now: time.Now, abort: p.c.abort}).took(p.g)
+			p.c.took(p.g)
+			_, err := p.g.Write([]byte(whole))
+			if !p.c.seal().left {
+				t.Error("it was written for the call before")
+			}
+			return err
+		}, nil, true},
 		{"not armed", func(p parts) error { _, err := p.g.Write([]byte(whole)); return err }, errUnarmed, false},
 		{"twice", func(p parts) error {
 			p.c.took(p.g)
@@ -334,5 +389,21 @@ func TestGuard(t *testing.T) {
 				t.Errorf("left is %v, want %v", got, tt.left)
 			}
 		})
+	}
+}
+
+// What is told is why a DELETE was refused first.
+func TestTheFirstRefusalIsTold(t *testing.T) {
+	t.Parallel()
+	_, abort := context.WithCancelCause(t.Context())
+	c := &call{line: []byte("DELETE / HTTP/1.1\r\n"), clearance: permit(7), now: time.Now, abort: abort}
+	for _, g := range []*guardConn{{out: new(atomic.Int64)}, {out: new(atomic.Int64), dirty: true}} {
+		c.took(g)
+		if _, err := g.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err == nil {
+			t.Error("it was written")
+		}
+	}
+	if got := c.seal().refusal; !errors.Is(got, errForeign) {
+		t.Errorf("%v, want %v", got, errForeign)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 type watchedConn struct {
 	*net.TCPConn
 	onWrite func(*net.TCPConn)
-	closed  *atomic.Bool
+	closed  *atomic.Int32
 }
 
 func (w watchedConn) Write(p []byte) (int, error) {
@@ -35,13 +36,13 @@ func (w watchedConn) Write(p []byte) (int, error) {
 func (w watchedConn) Close() error {
 	err := w.TCPConn.Close()
 	if w.closed != nil {
-		w.closed.Store(true)
+		w.closed.Add(1)
 	}
 	return err
 }
 
 // watching dials as the client does by itself.
-func watching(onWrite func(*net.TCPConn), closed *atomic.Bool) func(context.Context, string, string) (net.Conn, error) {
+func watching(onWrite func(*net.TCPConn), closed *atomic.Int32) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := defaultDial(ctx, network, address)
 		if err != nil {
@@ -117,21 +118,47 @@ func TestKernelIsBoundOnEveryConnection(t *testing.T) {
 	}
 }
 
-// A connection whose kernel takes no bounds is not used.
+// otherSocket is a connection whose options go to another socket.
+type otherSocket struct {
+	watchedConn
+	options syscall.Conn
+}
+
+func (o otherSocket) SyscallConn() (syscall.RawConn, error) { return o.options.SyscallConn() }
+
+// A connection whose kernel takes no bounds is not used, and not left open.
 func TestKernelThatTakesNoBounds(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, false, answering)
-	o := wireOptions(w)
-	o.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := defaultDial(ctx, network, address)
-		if err == nil {
-			_ = conn.Close()
+	for name, close := range map[string]bool{"the option is refused": false, "the socket is closed": true} {
+		datagrams, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return conn, err
+		t.Cleanup(func() { _ = datagrams.Close() })
+		if close {
+			_ = datagrams.Close()
+		}
+		var closed atomic.Int32
+		o := wireOptions(w)
+		o.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := defaultDial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return otherSocket{watchedConn{conn.(*net.TCPConn), nil, &closed}, datagrams}, nil
+		}
+		c := newClient(t, o)
+		expect(t, c.List(t.Context(), customer(7)), jobs.ClassNotRun, 0, "refused")
+		expect(t, c.Delete(t.Context(), permit(7)), jobs.ClassNotRun, 0, "refused")
+		if closed.Load() != 2 {
+			t.Errorf("%s: %d of 2 connections were closed", name, closed.Load())
+		}
 	}
-	c := newClient(t, o)
-	expect(t, c.List(t.Context(), customer(7)), jobs.ClassNotRun, 0, "refused")
-	expect(t, c.Delete(t.Context(), permit(7)), jobs.ClassNotRun, 0, "refused")
+	w.stop()
+	if w.received() != 0 {
+		t.Errorf("%d bytes arrived", w.received())
+	}
 }
 
 // When a call that was given up returns, its connection has ended: linger 0 needs that.
@@ -145,7 +172,7 @@ func TestGivenUpIsClosedAtItsReturn(t *testing.T) {
 					_, _ = in.Peek(1)
 				}
 			})
-			var closed atomic.Bool
+			var closed atomic.Int32
 			o := wireOptions(w)
 			o.DialContext = watching(nil, &closed)
 			ctx, stop := context.WithCancel(t.Context())
@@ -155,7 +182,7 @@ func TestGivenUpIsClosedAtItsReturn(t *testing.T) {
 				go func() { <-arrived; stop() }()
 			}
 			got := newClient(t, o).Delete(ctx, permit(7))
-			if !closed.Load() {
+			if closed.Load() == 0 {
 				t.Errorf("%s: the call has returned, and its connection is open", end)
 			}
 			stop()
