@@ -260,3 +260,18 @@ func TestRecountMendsCounts(t *testing.T) {
 		t.Errorf("after folding: %d tasks, want 4", b.Tasks)
 	}
 }
+
+// Tasks of two batches that came in turns have ids that interleave: a cancel keeps to its own.
+func TestCancelKeepsToItsBatch(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.customers(1)
+	other := get[int64](d, "INSERT INTO batches (organization_id, kind, name) VALUES (1, 'file', 'other') RETURNING id")
+	d.by("INSERT INTO image_deletion_tasks (customer_id, batch_id) SELECT n, CASE WHEN n % 2 = 0 THEN $1::bigint ELSE 1 END FROM generate_series(2, 20) n", other)
+	if _, err := d.CancelBatch(d.ctx, ann, 1, "mistake"); err != nil {
+		t.Fatal(err)
+	}
+	if n := get[int](d, "SELECT count(*) FROM image_deletion_tasks WHERE (state = 'cancelled') <> (batch_id = 1)"); n != 0 {
+		t.Errorf("%d tasks are cancelled of the other batch, or are left of this one", n)
+	}
+}
