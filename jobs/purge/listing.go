@@ -18,6 +18,7 @@ func (m *Machine) listed(a jobs.Answer) Effect {
 	if tells && m.rec.Foreign && !slices.ContainsFunc(a.Organizations, func(n int64) bool { return n > 0 }) {
 		return m.notOurs(a)
 	}
+	m.rec.Foreign = m.rec.Foreign && !tells // from here on ours were shown
 	m.noteListing(a)
 	if a.Class != jobs.ClassListed {
 		m.fault = fault{a.Code, a.Message, a.HTTPStatus}

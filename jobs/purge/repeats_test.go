@@ -111,6 +111,13 @@ func TestProbeAfterAnotherOrganization(t *testing.T) {
 			t.Errorf("%+v", w)
 		}
 	})
+	t.Run("once ours were shown, an empty listing is ours", func(t *testing.T) {
+		b := newBench(t, foreign)
+		ours := listed(1)
+		ours.Organizations = []int64{100001}
+		b.feed(ours, deleted, listed())
+		b.wantEnd(jobs.ImagesDeleted)
+	})
 	// The listing of the wrong brand does not show what an earlier one has.
 	t.Run("a task that was begun", func(t *testing.T) {
 		b := newBench(t)
