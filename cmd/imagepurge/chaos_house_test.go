@@ -55,6 +55,7 @@ type house struct {
 	lost     []known
 	breakers int     // closed by the operator
 	retried  int     // batches
+	doubtful verdict // tasks that ended in doubt, also those that were tried again
 	missed   []int64 // customers of whom a bystander was said to be missing
 	selves   int     // workers that ended by themselves
 }
@@ -77,7 +78,7 @@ func newHouse(t testing.TB, seed uint64, customers int, binary string) *house {
 	crowd, shares := chaosShares(seed, customers)
 	// The world's own sandbox only knows how everybody stood at the beginning.
 	w := newWorldOn(t, sandbox.Options{Seed: seed, Population: crowd}, c.url(c.address(), "imagepurge"))
-	h := &house{world: w, seed: seed, binary: binary, crowd: crowd, cluster: c, orders: make(map[int64][]order)}
+	h := &house{world: w, seed: seed, binary: binary, crowd: crowd, cluster: c, orders: make(map[int64][]order), doubtful: make(verdict)}
 	h.startSandbox(append(shares, "--listen", "127.0.0.1:0", "--seed", fmt.Sprint(seed), "--rate", "0", "--faults", "0.08",
 		"--latency", "100ms", "--latency-p99", "500ms", "--username", till.Username, "--password", till.Password))
 	h.toDatabase = newLink(t, "database", c.address())
@@ -248,6 +249,9 @@ const undecided = "outcome IN ('attempts_exhausted', 'bystander_missing') AND ba
 func (h *house) decide(ctx context.Context) (decided []string, err error) {
 	h.desk.Lock()
 	defer h.desk.Unlock()
+	if err := h.noteEndsInDoubt(ctx); err != nil { // before a retry hides them
+		return nil, err
+	}
 	batches, err := column[int64](ctx, h, "SELECT DISTINCT batch_id FROM image_deletion_tasks WHERE state = 'failed' AND "+undecided)
 	for _, id := range batches {
 		if _, err := h.order("batch", "retry", number(id), "--reason", "the way to the API is mended"); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/imagepurge/imagepurge/capillary/sandbox"
 )
 
@@ -64,6 +66,10 @@ func (h *house) judgeAll(ctx context.Context) (verdict, *court, error) {
 	if c.now, err = h.known(ctx); err != nil {
 		return nil, nil, err
 	}
+	if err := h.noteEndsInDoubt(ctx); err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(c.verdict, h.doubtful)
 	c.replay(journal)
 	c.gather()
 	for customer := range c.entries {
@@ -82,6 +88,7 @@ func (h *house) judgeAll(ctx context.Context) (verdict, *court, error) {
 	for _, t := range c.now {
 		c.ended(t)
 		c.listings(t)
+		c.lookedAt(t)
 		c.believed(t)
 	}
 	if err := c.rows(ctx); err != nil {
@@ -276,6 +283,83 @@ func (c *court) listings(t *knownTask) {
 			c.find(t.customer, "task %d, call %d: the server never gave a listing of %.8s", t.ID, call.sequence, call.shown)
 		}
 	}
+}
+
+// endsInDoubt: no task ends while it is unknown what became of a DELETE. Two ends in
+// review may: a listing that can't tell, or says that the customer is another's, leaves
+// it to a person.
+const endsInDoubt = `
+SELECT t.customer_id, format('task %s ended with %s, and image %s is %s', t.id, t.outcome, left(encode(i.image_key, 'hex'), 8), i.state)
+FROM task_images i JOIN image_deletion_tasks t ON t.id = i.task_id
+WHERE t.finished_at IS NOT NULL
+  AND (i.state = 'intended' OR i.state = 'unknown' AND NOT (t.state = 'review' AND t.outcome IN ('merged_customer', 'unexpected_response')))`
+
+// noteEndsInDoubt looks for them as the database is.
+func (h *house) noteEndsInDoubt(ctx context.Context) error {
+	return h.cluster.ask(ctx, "imagepurge", func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, endsInDoubt)
+		if err != nil {
+			return err
+		}
+		var (
+			customer int64
+			what     string
+		)
+		_, err = pgx.ForEachRow(rows, []any{&customer, &what}, func() error {
+			if !slices.Contains(h.doubtful[customer], what) {
+				h.doubtful.find(customer, "%s", what)
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+// lookedAt: a task that has ended has looked what became of each DELETE in doubt, by a
+// listing that was to be believed.
+func (c *court) lookedAt(t *knownTask) {
+	if t.State == "review" {
+		return
+	}
+	for d := range t.inDoubt() {
+		c.find(t.customer, "task %d ended with %s, and no listing has told what became of the DELETE for image %.8s", t.ID, t.Outcome, d)
+	}
+}
+
+// inDoubt are the images whose DELETEs are in doubt by the calls on record. A listing
+// that shows what is gone, or lacks a target that no DELETE of the task can have removed,
+// contradicts what was known: only the next one is believed.
+func (t *knownTask) inDoubt() map[string]bool {
+	there, gone, doubt := make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	contradicted := false
+	for _, c := range t.calls {
+		switch {
+		case c.inDoubt():
+			doubt[short(c.key)] = true
+		case c.class == "deleted":
+			gone[short(c.key)] = true
+			delete(there, short(c.key))
+		case c.class == "listed":
+			contradicts := slices.ContainsFunc(c.shown, func(d string) bool { return gone[d] })
+			for d := range there {
+				contradicts = contradicts || !doubt[d] && !slices.Contains(c.shown, d)
+			}
+			if contradicted = contradicts && !contradicted; contradicted {
+				continue
+			}
+			maps.Copy(gone, there)
+			maps.Copy(gone, doubt)
+			clear(there)
+			clear(doubt)
+			for _, d := range c.shown {
+				delete(gone, d)
+				if t.target(d) {
+					there[d] = true
+				}
+			}
+		}
+	}
+	return doubt
 }
 
 // believed: the images' rows say what the listings on record showed, and what became

@@ -132,11 +132,12 @@ func (t *knownTask) listings() (all [][]string) {
 	return all
 }
 
-// target says whether the task was to delete an image, by what was asked for and by
-// the first listing on record, whatever its rows say.
+// target says whether the task was to delete an image, of which the beginning of the
+// digest is enough: by what was asked for and by the first listing on record, whatever
+// its rows say.
 func (t *knownTask) target(digest string) bool {
 	if t.named != nil {
-		return slices.Contains(t.named, digest)
+		return slices.ContainsFunc(t.named, func(d string) bool { return short(d) == short(digest) })
 	}
 	all := t.listings()
 	return len(all) > 0 && slices.Contains(all[0], short(digest))
