@@ -112,7 +112,7 @@ func ablations() []ablation {
 		{"linger and the user time-out", one(network, "	userTimeout   = true\n	lingerZero    = true", "	userTimeout   = false\n	lingerZero    = false"), simulation.NothingElseDeleted, 40_000, nil, 454},
 		{"HTTP/1.1", one(network, "const resends = false", "const resends = true"), simulation.NothingElseDeleted, 40_000, nil, 2310},
 		{"settling before a cancel", []change{
-			{machine, "if m.cancelled && !m.any(jobs.Unknown) {", "if m.cancelled {"},
+			{machine, "if m.rec.Cancelled && !m.any(jobs.Unknown) {", "if m.rec.Cancelled {"},
 			{check, told, untold},
 		}, simulation.EndsSettled, 20_000, nil, 271},
 		{"the review that is due, beyond a crash", one(writes, "	t.VerifiedAt = stored(w.VerifiedAt)\n", "	t.VerifiedAt = stored(w.VerifiedAt)\n	t.Rec.ReviewAs = \"\"\n"), simulation.PersonDecides, 100_000, nil, 44339},

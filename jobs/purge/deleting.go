@@ -76,7 +76,6 @@ func (m *Machine) refused(now time.Time, why Refusal) Effect {
 	m.clearRest(now)
 	switch why {
 	case CancelledBy:
-		m.cancelled = true
 		return m.finish(jobs.CancelledOutcome, time.Time{})
 	case BudgetPause:
 		m.live = false

@@ -101,7 +101,7 @@ func (m *Machine) gone(o jobs.Outcome) Effect {
 // ended finishes without a listing that shows the images; a cancelled task stays
 // cancelled. Where an image is unknown and no listing can tell, a person decides.
 func (m *Machine) ended(o jobs.Outcome) Effect {
-	if m.cancelled && !m.any(jobs.Unknown) {
+	if m.rec.Cancelled && !m.any(jobs.Unknown) {
 		o = jobs.CancelledOutcome
 	}
 	return m.finish(o, time.Time{})
@@ -141,7 +141,7 @@ func (m *Machine) reconcile(a jobs.Answer) Effect {
 	m.count.Listed = true
 
 	switch {
-	case m.cancelled:
+	case m.rec.Cancelled:
 		return m.finish(jobs.CancelledOutcome, time.Time{})
 	case missing: // before anything else: at worst it was us
 		return m.finish(jobs.BystanderMissing, time.Time{})

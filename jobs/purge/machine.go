@@ -61,7 +61,6 @@ type Machine struct {
 	pauseBudget time.Duration
 	reviewAs    jobs.Outcome
 
-	cancelled   bool
 	stopping    bool
 	stopWaiting jobs.Waiting
 }
@@ -69,14 +68,13 @@ type Machine struct {
 // New makes the machine for a claimed task. Its first fact is [Claimed].
 func New(cfg Config, rec Record) *Machine {
 	return &Machine{
-		cfg:       cfg,
-		rec:       rec,
-		images:    slices.Clone(rec.Images),
-		dirty:     make(map[jobs.Key]bool),
-		count:     rec.Counters,
-		rest:      RestKeep,
-		reviewAs:  rec.ReviewAs,
-		cancelled: rec.Cancelled,
+		cfg:      cfg,
+		rec:      rec,
+		images:   slices.Clone(rec.Images),
+		dirty:    make(map[jobs.Key]bool),
+		count:    rec.Counters,
+		rest:     RestKeep,
+		reviewAs: rec.ReviewAs,
 	}
 }
 
@@ -163,7 +161,7 @@ func (m *Machine) start() Effect {
 			m.set(i, jobs.Unknown, "")
 		}
 	}
-	if m.cancelled && !m.any(jobs.Unknown) {
+	if m.rec.Cancelled && !m.any(jobs.Unknown) {
 		return m.finish(jobs.CancelledOutcome, time.Time{})
 	}
 	return m.ask(jobs.Slot{Kind: jobs.SlotList})
